@@ -1,0 +1,1 @@
+"""Arms, hands, gloves, trackers, cameras and switches behind one small interface."""

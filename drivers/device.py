@@ -1,0 +1,284 @@
+"""What every device is: something you connect, observe and disconnect.
+
+Callers use the ``@final`` methods. Drivers implement the underscored ones:
+three to observe (``_open _close _read``), four more to act
+(``_enable _disable _limit _write``). State checks, clamping, staleness and
+clean-up are written once, here, so no driver can forget them.
+"""
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import ClassVar, Generic, Protocol, Self, TypeVar, final
+
+from dexhil.drivers.clock import Clock, MonotonicClock
+from dexhil.drivers.errors import ConnectError, DeviceError, FaultError, LifecycleError, StaleError
+
+log = logging.getLogger(__name__)
+
+
+class State(Enum):
+    """Where a device is in its life. ``ENABLED`` is the only state that can move."""
+
+    DISCONNECTED = "disconnected"
+    CONNECTED = "connected"
+    ENABLED = "enabled"
+    FAULTED = "faulted"
+
+
+class Stamped(Protocol):
+    """Every observation says when it was taken."""
+
+    @property
+    def stamp_s(self) -> float: ...
+
+
+class Spec(Protocol):
+    """What can be known about a device before it is connected."""
+
+    @property
+    def simulated(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A device's opinion of itself. Asking is always allowed and never raises."""
+
+    state: State
+    ok: bool
+    reasons: tuple[str, ...] = ()
+
+
+SpecT = TypeVar("SpecT", bound=Spec)
+ObservationT = TypeVar("ObservationT", bound=Stamped)
+CommandT = TypeVar("CommandT")
+
+
+class Device(ABC, Generic[SpecT, ObservationT]):
+    """Something that can be observed.
+
+    Construction opens nothing and cannot fail for hardware reasons.
+    Connecting never moves anything. Disconnecting is safe to repeat.
+    """
+
+    config_type: ClassVar[type]
+    in_world: ClassVar[bool] = False  # Whether it is a port of a simulated world.
+
+    def __init__(self, *, name: str, clock: Clock | None = None) -> None:
+        self.name = name
+        self.clock: Clock = clock or MonotonicClock()
+        self._state = State.DISCONNECTED
+        self._fault: str | None = None
+        self._lock = threading.RLock()
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} {self.name!r}"
+
+    @property
+    @abstractmethod
+    def spec(self) -> SpecT:
+        """What the device is. Readable before connecting; never changes."""
+
+    @property
+    @final
+    def state(self) -> State:
+        return self._state
+
+    @final
+    def connect(self, timeout_s: float = 5.0) -> None:
+        """Open the device. On failure nothing stays open.
+
+        Args:
+            timeout_s: Longest wait for the first sample [s].
+
+        Raises:
+            ConnectError: The device did not answer in time.
+            LifecycleError: It is already connected.
+        """
+        with self._lock:
+            self._require(State.DISCONNECTED)
+            try:
+                self._open(timeout_s)
+                self._read()
+            except Exception as error:
+                self._close_quietly()
+                raise ConnectError(
+                    f"{self}: no sample within {timeout_s:g} s ({error}). "
+                    "Check power and the port in the rig file."
+                ) from error
+            self._state, self._fault = State.CONNECTED, None
+            log.info("%s connected", self)
+
+    @final
+    def disconnect(self) -> None:
+        """Make the device safe and let go of it. Repeating does nothing."""
+        with self._lock:
+            if self._state is State.DISCONNECTED:
+                return
+            self._make_safe()
+            self._state = State.DISCONNECTED
+            self._close_quietly()
+            log.info("%s disconnected", self)
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.disconnect()
+
+    @final
+    def observe(self, max_age_s: float | None = None) -> ObservationT:
+        """Return the newest sample without waiting for another one.
+
+        Args:
+            max_age_s: Oldest sample the caller can use [s]. ``None`` takes any.
+
+        Raises:
+            StaleError: The newest sample is older than ``max_age_s``.
+            LifecycleError: The device is not connected.
+        """
+        with self._lock:
+            self._require(State.CONNECTED, State.ENABLED, State.FAULTED)
+            observation = self._read()
+        age_s = self.clock.now_s() - observation.stamp_s
+        if max_age_s is not None and age_s > max_age_s:
+            raise StaleError(
+                f"{self}: newest sample is {age_s * 1e3:.0f} ms old, "
+                f"allowed {max_age_s * 1e3:.0f} ms. Is the device still streaming?"
+            )
+        return observation
+
+    @final
+    def health(self) -> Health:
+        if self._fault is not None:
+            return Health(self._state, ok=False, reasons=(self._fault,))
+        reasons = () if self._state is State.DISCONNECTED else self._warnings()
+        return Health(self._state, ok=not reasons, reasons=reasons)
+
+    # -- What a driver implements -------------------------------------------
+
+    @abstractmethod
+    def _open(self, timeout_s: float) -> None:
+        """Open the link and wait for a first sample. Must not move anything."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Release everything ``_open`` took, however far it got."""
+
+    @abstractmethod
+    def _read(self) -> ObservationT:
+        """Return the newest sample, from memory if a thread is filling it."""
+
+    def _warnings(self) -> tuple[str, ...]:
+        """Say what is wrong but not yet a fault. Must not raise."""
+        return ()
+
+    # -- Shared -------------------------------------------------------------
+
+    def _make_safe(self) -> None:
+        """Leave the device unable to move. Passive devices already are."""
+
+    @final
+    def _trip(self, reason: str) -> None:
+        """Latch the first fault; later ones are usually its consequences."""
+        with self._lock:
+            if self._fault is None:
+                self._fault = reason
+                log.error("%s faulted: %s", self, reason)
+            self._make_safe()
+            self._state = State.FAULTED
+
+    @final
+    def _require(self, *allowed: State) -> None:
+        if self._state in allowed:
+            return
+        if self._state is State.FAULTED:
+            raise FaultError(f"{self}: {self._fault}. Disconnect, clear the cause, connect again.")
+        if self._state is State.DISCONNECTED:
+            raise LifecycleError(f"{self}: not connected. Call connect() or use a with block.")
+        wanted = " or ".join(state.value for state in allowed)
+        raise LifecycleError(f"{self}: needs to be {wanted}, is {self._state.value}.")
+
+    @final
+    def _close_quietly(self) -> None:
+        try:
+            self._close()
+        except Exception:
+            log.exception("%s did not close cleanly", self)
+
+
+class Actuator(Device[SpecT, ObservationT], Generic[SpecT, ObservationT, CommandT]):
+    """Something that can be observed and told to move."""
+
+    @final
+    def enable(self) -> None:
+        """Allow motion. The device holds where it is until commanded."""
+        with self._lock:
+            self._require(State.CONNECTED)
+            self._enable()
+            self._state = State.ENABLED
+
+    @final
+    def disable(self) -> None:
+        """Forbid motion. Always allowed, from any state, from any thread."""
+        with self._lock:
+            self._make_safe()
+            if self._state is State.ENABLED:
+                self._state = State.CONNECTED
+
+    @final
+    def command(self, command: CommandT) -> CommandT:
+        """Send a target and return the one actually sent. Never waits for motion.
+
+        A target outside the limits is clamped, because policies explore. The
+        return value, not the argument, is what belongs in a dataset.
+
+        Raises:
+            CommandError: Wrong shape, or not finite.
+            LifecycleError: The device is not enabled.
+        """
+        with self._lock:
+            self._require(State.ENABLED)
+            limited = self._limit(command)
+            try:
+                self._write(limited)
+            except DeviceError:
+                raise
+            except Exception as error:
+                self._trip(f"write failed ({error})")
+                raise FaultError(f"{self}: write failed ({error}).") from error
+            return limited
+
+    @abstractmethod
+    def _enable(self) -> None:
+        """Switch the drives on, holding the present position."""
+
+    @abstractmethod
+    def _disable(self) -> None:
+        """Switch the drives off or hold, whichever is safe. Must be idempotent."""
+
+    @abstractmethod
+    def _limit(self, command: CommandT) -> CommandT:
+        """Validate, then clamp to the limits in ``spec``."""
+
+    @abstractmethod
+    def _write(self, command: CommandT) -> None:
+        """Send an already limited target."""
+
+    @final
+    def _make_safe(self) -> None:
+        if self._state is not State.ENABLED:
+            return
+        try:
+            self._disable()
+        except Exception:
+            log.exception("%s could not be disabled; use the emergency stop", self)

@@ -1,0 +1,42 @@
+"""The contract of a dexterous hand."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dexhil.drivers.arrays import Matrix, freeze_fields
+from dexhil.drivers.joints import JointActuator, JointCommand, JointObservation, JointSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HandSpec(JointSpec):
+    """What a hand is.
+
+    Attributes:
+        side: Which hand it is.
+    """
+
+    side: Literal["left", "right"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HandObservation(JointObservation):
+    """One sample from a hand.
+
+    Attributes:
+        fingertip_forces: In the palm frame [N]. Shape (fingers, 3). ``None`` if not measured.
+    """
+
+    fingertip_forces: Matrix | None = None
+
+    def __post_init__(self) -> None:
+        JointObservation.__post_init__(self)
+        freeze_fields(self, "fingertip_forces")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HandCommand(JointCommand):
+    """Where the hand's joints should go."""
+
+
+class Hand(JointActuator[HandSpec, HandObservation, HandCommand]):
+    """A dexterous hand, real or simulated."""

@@ -1,0 +1,1 @@
+"""Published kinematic tables, one TOML file per arm or hand."""

@@ -1,0 +1,1 @@
+"""One MuJoCo world; simulated devices are its ports."""

@@ -1,0 +1,1 @@
+"""Hardware-in-the-loop tests: the conformance suites on the rig you name."""

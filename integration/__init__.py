@@ -1,0 +1,1 @@
+"""Rigs, tasks, operator, recorder, rounds, evaluation, command line: what wires things together."""

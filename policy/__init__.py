@@ -1,0 +1,1 @@
+"""Episodes, policies, losses and trainers. The only room that needs torch."""

@@ -1,0 +1,1 @@
+"""Human keypoints to hand joint targets. Pure functions: no I/O, no clock, no torch."""

@@ -1,0 +1,1 @@
+"""Who drives, and how a person's motion becomes the robot's: mapping, takeover, safety, loops."""

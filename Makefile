@@ -1,0 +1,32 @@
+# Three commands. Each makes .venv on first use and needs Python 3.11 or newer, make and EGL.
+PYTHON ?= python3
+BIN := .venv/bin
+export MUJOCO_GL ?= egl
+# Two cores: more threads than that only fight over them.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check bench clean
+
+demo: .venv/installed  ## Teleoperate, record, train, take over, improve: on the simulated rig.
+	$(BIN)/dexhil demo --out runs/demo
+
+test: .venv/installed  ## Every test.
+	$(BIN)/pytest -n 2 --dist worksteal
+
+check: .venv/installed  ## Format, lint, types, layers.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/installed  ## Every table of the README.
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,test]' --group dev
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info runs

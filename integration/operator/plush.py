@@ -1,0 +1,279 @@
+"""What a simulated operator knows about grasping the toy: to see, to plan, to doubt a policy."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from math import cos, sin
+
+import numpy as np
+
+from dexhil.drivers.arrays import Matrix, Vector
+from dexhil.drivers.clock import Clock
+from dexhil.integration.operator.person import RATE_HZ, Person
+from dexhil.integration.tasks.plush import PlushTask
+from dexhil.retarget.human import HumanHand, grasp_posture
+from dexhil.retarget.retargeter import Retargeter
+from dexhil.teleop import se3
+from dexhil.teleop.takeover import Mode
+
+TICK_S = 1.0 / RATE_HZ
+CLOSURES = np.linspace(0.0, 1.0, 11)
+
+
+def grasp_rotation(pitch: float) -> Matrix:
+    """Return the palm in the world: facing down, fingers forward, dipping by ``pitch`` [rad]."""
+    c, s = cos(pitch), sin(pitch)
+    return np.array([[-s, 0.0, c], [0.0, 1.0, 0.0], [-c, 0.0, -s]])
+
+
+class Role(Enum):
+    """What the operator is here for."""
+
+    DEMONSTRATE = auto()  # Drive from the first moment.
+    SUPERVISE = auto()  # Let the policy try; take over when it is about to fail.
+    WATCH = auto()  # Let the policy try; note when one would have taken over.
+
+
+class Stage(Enum):
+    """Where a grasp is."""
+
+    OPEN = auto()  # Open the hand, out of the way.
+    APPROACH = auto()  # Above and behind the toy.
+    DESCEND = auto()  # Around the toy.
+    CLOSE = auto()
+    LIFT = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorConfig:
+    """How well the operator sees, thinks and grasps.
+
+    Attributes:
+        reaction_s: Shortest and longest time from seeing trouble to the pedal [s].
+        sight_noise: Standard deviation of the seen toy and palm per axis [m].
+        aim_noise: Standard deviation of where in the hand the toy is wanted [m].
+        aim_offset: Constant error of that aim in the palm frame [m]; careless if large.
+        closes_early: Start closing during the descent; careless if true.
+        takes_over: Probability per second of a takeover that has no reason, for control arms.
+    """
+
+    reaction_s: tuple[float, float] = (0.2, 0.5)
+    sight_noise: float = 0.003
+    aim_noise: float = 0.004
+    aim_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    closes_early: bool = False
+
+
+@dataclass(slots=True)
+class View:
+    """What the operator believes to see, smoothed over about 30 ms.
+
+    Attributes:
+        palm: Palm pose in the world. Shape (4, 4).
+        toy: Centre of the toy in the world [m]. Shape (3,).
+        closure: How closed the robot's hand looks, from 0 to 1.
+    """
+
+    palm: Matrix
+    toy: Vector
+    closure: float
+
+
+class Eyes:
+    """Looks at the simulated scene with a person's accuracy, and at the robot hand's posture."""
+
+    def __init__(
+        self, task: PlushTask, retargeter: Retargeter, hand: HumanHand, rng: np.random.Generator
+    ) -> None:
+        self._task, self._rng = task, rng
+        retargeter.reset(np.array(task.world.hand.kinematics.extra["open"]))
+        postures = []
+        for closure in CLOSURES:
+            keypoints = hand.keypoints(grasp_posture(closure))
+            for _ in range(20):  # Let the warm-started solver settle.
+                joints = retargeter.retarget(keypoints)
+            postures.append(joints)
+        self._postures = np.array(postures)
+
+    def look(self, last: View | None, noise: float) -> View:
+        """Return the scene, blended with the ``last`` look."""
+        world = self._task.world
+        toy = self._task.toy_position + noise * self._rng.normal(size=3)
+        palm = world.palm_pose()
+        palm[:3, 3] += noise * self._rng.normal(size=3)
+        distance = np.abs(self._postures - world.hand.read()[0]).sum(axis=1)
+        closure = float(CLOSURES[int(distance.argmin())])
+        if last is None:
+            return View(palm, toy, closure)
+        palm[:3, 3] = last.palm[:3, 3] + 0.35 * (palm[:3, 3] - last.palm[:3, 3])
+        return View(palm, last.toy + 0.35 * (toy - last.toy), closure)
+
+
+class PlushOperator:
+    """A person at the plush task. Calls nothing but the ``Person`` it is.
+
+    Attributes:
+        role: What it is here for.
+        alarm: Why it wanted to take over, once it did.
+        alarm_s: When, on the clock.
+        driving_s: How long it has driven the robot so far [s].
+    """
+
+    def __init__(
+        self,
+        task: PlushTask,
+        person: Person,
+        eyes: Eyes,
+        *,
+        role: Role,
+        mode: Callable[[], Mode],
+        clock: Clock,
+        rng: np.random.Generator,
+        config: OperatorConfig | None = None,
+    ) -> None:
+        self._task, self._person, self._eyes = task, person, eyes
+        self.role, self._mode, self._clock, self._rng = role, mode, clock, rng
+        self._config = config or OperatorConfig()
+        self._start_s = clock.now_s()
+        self._view = eyes.look(None, 0.0)
+        self._toy_start = self._view.toy
+        self._was_up = False
+        self._press_s: float | None = None
+        self._plan = _Plan(task, self._config, rng)
+        self._was_driving = False
+        self.alarm: str | None = None
+        self.alarm_s: float | None = None
+        self.driving_s = 0.0
+
+    def tick(self) -> None:
+        """Look, think, move and let the devices see it; to be called at 90 Hz."""
+        self._view = self._eyes.look(self._view, self._config.sight_noise)
+        driving = self._mode() is Mode.HUMAN
+        if driving:
+            if not self._was_driving:
+                self._plan.begin(self._view, self._person.closure, self._now_s)
+            motion, closure = self._plan.step(self._view, self._now_s)
+            self._person.carry(motion)
+            self._person.closure = closure
+            self.driving_s += TICK_S
+        else:
+            # Off duty the hand copies the robot's, so that it starts from there.
+            lag = np.clip(self._view.closure - self._person.closure, -2 * TICK_S, 2 * TICK_S)
+            self._person.closure += float(lag)
+            self._supervise()
+        self._was_driving = driving
+        self._person.tick()
+
+    @property
+    def _now_s(self) -> float:
+        return self._clock.now_s() - self._start_s
+
+    def _supervise(self) -> None:
+        """Press the pedal when it is time to."""
+        if self._press_s is None:
+            if self.role is Role.DEMONSTRATE:
+                self._press_s = self._now_s + 0.2
+            elif self._mode() is Mode.POLICY and (reason := self._trouble()) is not None:
+                self.alarm, self.alarm_s = self.alarm or reason, self.alarm_s or self._now_s
+                if self.role is Role.SUPERVISE:
+                    self._press_s = self._now_s + self._rng.uniform(*self._config.reaction_s)
+            return
+        if self._now_s >= self._press_s:
+            self._person.press("takeover")
+            self._press_s = self._now_s + 1.0  # Try again if it was refused or lost.
+
+    def _trouble(self) -> str | None:
+        """Return why the policy is about to fail, if it looks so."""
+        view = self._view
+        lift = view.toy[2] - self._toy_start[2]
+        self._was_up = self._was_up or lift > 0.03
+        reach = np.linalg.norm(self._plan.toy_in_palm(view) - self._plan.aim)
+        moved = np.linalg.norm((view.toy - self._toy_start)[:2])
+        if self._was_up and lift < 0.015:
+            return "dropped"
+        if moved > 0.05 and lift < 0.02 and reach > 0.06:
+            return "pushed"
+        if self._now_s > 0.7 * self._task.time_limit_s and lift < 0.02:
+            return "stalled"
+        return None
+
+
+class _Plan:
+    """The grasp as a sequence of stages, in terms of where the palm should go."""
+
+    def __init__(self, task: PlushTask, config: OperatorConfig, rng: np.random.Generator) -> None:
+        self._task, self._config, self._rng = task, config, rng
+        self._rotation = grasp_rotation(0.45)
+        self.aim = self._new_aim()
+        self._lead: deque[Vector] = deque(maxlen=12)
+
+    def _new_aim(self) -> Vector:
+        aim = np.array(self._task.grasp_point) + self._config.aim_offset
+        return aim + self._config.aim_noise * self._rng.normal(size=3)
+
+    @staticmethod
+    def toy_in_palm(view: View) -> Vector:
+        """Return the toy's centre in the palm frame [m]. Shape (3,)."""
+        return view.palm[:3, :3].T @ (view.toy - view.palm[:3, 3])
+
+    def begin(self, view: View, closure: float, now_s: float) -> None:
+        """Start from how things are."""
+        self._intent = view.palm.copy()
+        self._closure = closure
+        self._bias = np.zeros(3)
+        self._lead.clear()
+        self._enter(Stage.OPEN, now_s)
+
+    def _enter(self, stage: Stage, now_s: float) -> None:
+        self._stage, self._entered_s = stage, now_s
+
+    def step(self, view: View, now_s: float) -> tuple[Matrix, float]:
+        """Return the palm's wanted motion in its own frame for this tick, and the closure."""
+        goal, speed, closing = self._goal(view, now_s)
+        # What the eye sees the palm miss by, now that it has had time to follow.
+        self._lead.append(self._intent[:3, 3].copy())
+        missed = self._lead[0] - view.palm[:3, 3]
+        self._bias += 2.0 * TICK_S * (np.clip(missed, -0.03, 0.03) - self._bias)
+        before = self._intent.copy()
+        self._intent[:3, 3] += _limited(goal + self._bias - before[:3, 3], speed * TICK_S)
+        turn = se3.log_rotation(self._rotation @ before[:3, :3].T)
+        self._intent[:3, :3] = se3.exp_rotation(_limited(turn, 0.8 * TICK_S)) @ before[:3, :3]
+        self._closure += float(np.clip(closing - self._closure, -2.0 * TICK_S, 1.4 * TICK_S))
+        return se3.inverse(before) @ self._intent, self._closure
+
+    def _goal(self, view: View, now_s: float) -> tuple[Vector, float, float]:
+        """Return where the palm should be [m], how fast [m/s], and the closure wanted."""
+        elapsed_s = now_s - self._entered_s
+        palm, around = view.palm[:3, 3], view.toy - self._rotation @ self.aim
+        above = around - self._rotation @ np.array([0.07, 0.0, 0.03])
+        match self._stage:
+            case Stage.OPEN:
+                if self._closure < 0.15:
+                    self._enter(Stage.APPROACH, now_s)
+                away = self._intent[:3, 3] + np.array([0.0, 0.0, 0.03])
+                return (away if self._closure > 0.35 else above), 0.22, 0.0
+            case Stage.APPROACH:
+                if np.linalg.norm(palm - above) < 0.03:
+                    self._enter(Stage.DESCEND, now_s)
+                return above, 0.22, 0.0
+            case Stage.DESCEND:
+                if np.linalg.norm(palm - around) < 0.012 or elapsed_s > 2.5:
+                    self._enter(Stage.CLOSE, now_s)
+                return around, 0.13, 1.0 if self._config.closes_early else 0.0
+            case Stage.CLOSE:
+                if self._closure >= 1.0 and elapsed_s > 1.1:
+                    self._enter(Stage.LIFT, now_s)
+                    self._top = self._intent[:3, 3] + np.array([0.0, 0.0, 0.16])
+                return around, 0.13, 1.0
+            case Stage.LIFT:
+                if elapsed_s > 1.2 and self._task.toy_lift < 0.03:
+                    self.aim = self._new_aim()
+                    self._enter(Stage.OPEN, now_s)
+                return self._top, 0.16, 1.0
+
+
+def _limited(step: Vector, length: float) -> Vector:
+    """Return ``step``, shortened to ``length`` if it is longer."""
+    norm = float(np.linalg.norm(step))
+    return step if norm <= length else step * (length / norm)

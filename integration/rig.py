@@ -1,0 +1,153 @@
+"""A rig: the devices of one rig file, built, connected and switched off together."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from dexhil.drivers.arm import Arm
+from dexhil.drivers.camera import Camera
+from dexhil.drivers.clock import Clock
+from dexhil.drivers.device import Actuator
+from dexhil.drivers.errors import ConfigError, DeviceError
+from dexhil.drivers.glove import Glove
+from dexhil.drivers.hand import Hand
+from dexhil.drivers.registry import AnyDevice, RigEntry, RigFile, read_rig
+from dexhil.drivers.sim.world import World
+from dexhil.drivers.switch import Switch
+from dexhil.drivers.tracker import Tracker
+from dexhil.integration.errors import RigError
+
+DeviceT = TypeVar("DeviceT", bound=AnyDevice)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """One arm with one hand, the person's devices, and any number of cameras.
+
+    Attributes:
+        file: Where the devices were named.
+        clock: What every device stamps with.
+        world: The simulated world, or ``None`` on a real rig.
+        cameras: By the name in the rig file.
+    """
+
+    file: RigFile
+    clock: Clock
+    world: World | None
+    arm: Arm
+    hand: Hand
+    glove: Glove
+    tracker: Tracker
+    switch: Switch
+    cameras: Mapping[str, Camera] = field(default_factory=dict)
+
+    @property
+    def devices(self) -> tuple[AnyDevice, ...]:
+        people = (self.glove, self.tracker, self.switch)
+        return (self.arm, self.hand, *people, *self.cameras.values())
+
+    @property
+    def robot_type(self) -> str:
+        """What a dataset calls this robot, e.g. ``"ur5e_leap"``."""
+        return f"{self.arm.spec.model}_{self.hand.spec.model}"
+
+    @property
+    def simulated(self) -> bool:
+        return self.world is not None
+
+    def connect(self) -> None:
+        """Connect every device; if one fails, let go of all and say which failed.
+
+        Raises:
+            RigError: With one sentence for each device that did not connect.
+        """
+        failures: list[DeviceError] = []
+        for device in self.devices:
+            try:
+                device.connect()
+            except DeviceError as error:
+                failures.append(error)
+        if failures:
+            self.disconnect()
+            sentences = " ".join(str(failure) for failure in failures)
+            raise RigError(f"{self.file.path}: {len(failures)} device(s) failed. {sentences}") from (
+                failures[0]
+            )
+
+    def enable(self) -> None:
+        """Allow arm and hand to move. They hold where they are until commanded."""
+        for device in self.devices:
+            if isinstance(device, Actuator):
+                device.enable()
+
+    def disconnect(self) -> None:
+        """Make everything safe, in reverse order. Repeating does nothing."""
+        for device in reversed(self.devices):
+            device.disconnect()
+
+    @contextmanager
+    def running(self) -> Iterator["Rig"]:
+        """Connect and enable on entry; disconnect on the way out, however it goes."""
+        self.connect()
+        try:
+            self.enable()
+            yield self
+        finally:
+            self.disconnect()
+            if self.world is not None:
+                self.world.close()
+
+
+def build_rig(
+    path: Path,
+    clock: Clock,
+    *,
+    cameras: bool = True,
+    world: Mapping[str, Any] | None = None,
+    replacing: RigEntry | None = None,
+) -> Rig:
+    """Construct every device of a rig file. Nothing is opened.
+
+    Args:
+        path: The rig file.
+        clock: What every device stamps with.
+        cameras: Leave the cameras out when false.
+        world: Options that override the file's ``[world]`` table.
+        replacing: A device that takes the place of the file's device of that kind.
+
+    Raises:
+        ConfigError: The file is wrong.
+        RigError: A kind that every rig needs is missing or named twice.
+    """
+    file = read_rig(path)
+    if world and file.world is not None:
+        file = replace(file, world={**file.world, **world})
+    entries = file.devices
+    if replacing is not None:
+        entries = (*(e for e in entries if e.kind != replacing.kind), replacing)
+    sim = cast("World | None", file.build_world(clock))
+    built = [
+        (entry, entry.build(clock, sim)) for entry in entries if cameras or entry.kind != "camera"
+    ]
+
+    def only(kind: str, kind_type: type[DeviceT]) -> DeviceT:
+        found = [device for entry, device in built if entry.kind == kind]
+        if len(found) != 1:
+            raise RigError(f"{path}: needs exactly one [{kind}.NAME] table, has {len(found)}.")
+        if not isinstance(found[0], kind_type):
+            raise ConfigError(f"{path}: {found[0]} is registered as {kind}, but is none.")
+        return found[0]
+
+    return Rig(
+        file=file,
+        clock=clock,
+        world=sim,
+        arm=only("arm", Arm),
+        hand=only("hand", Hand),
+        glove=only("glove", Glove),
+        tracker=only("tracker", Tracker),
+        switch=only("switch", Switch),
+        cameras={entry.name: cast("Camera", d) for entry, d in built if entry.kind == "camera"},
+    )

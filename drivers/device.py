@@ -9,13 +9,22 @@ clean-up are written once, here, so no driver can forget them.
 import logging
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
 from typing import ClassVar, Generic, Protocol, Self, TypeVar, final
 
 from dexhil.drivers.clock import Clock, MonotonicClock
-from dexhil.drivers.errors import ConnectError, DeviceError, FaultError, LifecycleError, StaleError
+from dexhil.drivers.errors import (
+    CommandError,
+    ConnectError,
+    DeviceError,
+    FaultError,
+    LifecycleError,
+    StaleError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +71,8 @@ class Device(ABC, Generic[SpecT, ObservationT]):
 
     Construction opens nothing and cannot fail for hardware reasons.
     Connecting never moves anything. Disconnecting is safe to repeat.
+    A fault latches: the device refuses everything until disconnected and
+    connected again, even if its cause goes away, because doubt always stops.
     """
 
     config_type: ClassVar[type]
@@ -96,6 +107,7 @@ class Device(ABC, Generic[SpecT, ObservationT]):
 
         Raises:
             ConnectError: The device did not answer in time.
+            ConfigError: Something that the rig file names is missing or wrong.
             LifecycleError: It is already connected.
         """
         with self._lock:
@@ -103,8 +115,10 @@ class Device(ABC, Generic[SpecT, ObservationT]):
             try:
                 self._open(timeout_s)
                 self._read()
-            except Exception as error:
+            except BaseException as error:
                 self._close_quietly()
+                if isinstance(error, DeviceError) or not isinstance(error, Exception):
+                    raise  # It already says what is wrong, or somebody pressed Ctrl-C.
                 raise ConnectError(
                     f"{self}: no sample within {timeout_s:g} s ({error}). "
                     "Check power and the port in the rig file."
@@ -144,13 +158,16 @@ class Device(ABC, Generic[SpecT, ObservationT]):
 
         Raises:
             StaleError: The newest sample is older than ``max_age_s``.
+            FaultError: The device faulted, just before or while reading.
             LifecycleError: The device is not connected.
         """
         with self._lock:
-            self._require(State.CONNECTED, State.ENABLED, State.FAULTED)
-            observation = self._read()
+            self._require(State.CONNECTED, State.ENABLED)
+            with self._tripping("read"):
+                observation = self._read()
         age_s = self.clock.now_s() - observation.stamp_s
-        if max_age_s is not None and age_s > max_age_s:
+        # Written so that a stamp that is no number counts as too old.
+        if max_age_s is not None and not age_s <= max_age_s:
             raise StaleError(
                 f"{self}: newest sample is {age_s * 1e3:.0f} ms old, "
                 f"allowed {max_age_s * 1e3:.0f} ms. Is the device still streaming?"
@@ -159,9 +176,18 @@ class Device(ABC, Generic[SpecT, ObservationT]):
 
     @final
     def health(self) -> Health:
+        """Say how the device is. Allowed in any state; never raises.
+
+        A fault stays visible after disconnecting, until the next connect.
+        """
         if self._fault is not None:
             return Health(self._state, ok=False, reasons=(self._fault,))
-        reasons = () if self._state is State.DISCONNECTED else self._warnings()
+        reasons: tuple[str, ...] = ()
+        if self._state is not State.DISCONNECTED:
+            try:
+                reasons = self._warnings()
+            except Exception as error:
+                reasons = (f"its health is unknown ({error})",)
         return Health(self._state, ok=not reasons, reasons=reasons)
 
     # -- What a driver implements -------------------------------------------
@@ -176,10 +202,14 @@ class Device(ABC, Generic[SpecT, ObservationT]):
 
     @abstractmethod
     def _read(self) -> ObservationT:
-        """Return the newest sample, from memory if a thread is filling it."""
+        """Return the newest sample, from memory if a thread is filling it.
+
+        Whatever is raised here latches a fault. A thread that fails keeps its
+        exception, and this raises it: only callers' threads change the state.
+        """
 
     def _warnings(self) -> tuple[str, ...]:
-        """Say what is wrong but not yet a fault. Must not raise."""
+        """Say what is wrong but not yet a fault."""
         return ()
 
     # -- Shared -------------------------------------------------------------
@@ -188,21 +218,36 @@ class Device(ABC, Generic[SpecT, ObservationT]):
         """Leave the device unable to move. Passive devices already are."""
 
     @final
+    @contextmanager
+    def _tripping(self, action: str) -> Iterator[None]:
+        """Turn whatever a driver raises into a latched fault, unless it refused a command."""
+        try:
+            yield
+        except CommandError:
+            raise
+        except Exception as error:
+            self._trip(f"{action} failed ({error})")
+            raise FaultError(self._explain_fault()) from error
+
+    @final
     def _trip(self, reason: str) -> None:
         """Latch the first fault; later ones are usually its consequences."""
-        with self._lock:
-            if self._fault is None:
-                self._fault = reason
-                log.error("%s faulted: %s", self, reason)
-            self._make_safe()
-            self._state = State.FAULTED
+        if self._fault is None:
+            self._fault = reason
+            log.error("%s faulted: %s", self, reason)
+        self._make_safe()
+        self._state = State.FAULTED
+
+    @final
+    def _explain_fault(self) -> str:
+        return f"{self}: {self._fault}. Disconnect, clear the cause, connect again."
 
     @final
     def _require(self, *allowed: State) -> None:
         if self._state in allowed:
             return
         if self._state is State.FAULTED:
-            raise FaultError(f"{self}: {self._fault}. Disconnect, clear the cause, connect again.")
+            raise FaultError(self._explain_fault())
         if self._state is State.DISCONNECTED:
             raise LifecycleError(f"{self}: not connected. Call connect() or use a with block.")
         wanted = " or ".join(state.value for state in allowed)
@@ -221,15 +266,24 @@ class Actuator(Device[SpecT, ObservationT], Generic[SpecT, ObservationT, Command
 
     @final
     def enable(self) -> None:
-        """Allow motion. The device holds where it is until commanded."""
+        """Allow motion. The device holds where it is until commanded.
+
+        Raises:
+            FaultError: The device faulted, before or while enabling; it is disabled.
+            LifecycleError: It is not connected, or enabled already.
+        """
         with self._lock:
             self._require(State.CONNECTED)
-            self._enable()
-            self._state = State.ENABLED
+            self._state = State.ENABLED  # First: enabling half-way must be undone.
+            with self._tripping("enabling"):
+                self._enable()
 
     @final
     def disable(self) -> None:
-        """Forbid motion. Always allowed, from any state, from any thread."""
+        """Forbid motion. Always allowed, from any state, from any thread.
+
+        This is no emergency stop: that is a button that cuts the power.
+        """
         with self._lock:
             self._make_safe()
             if self._state is State.ENABLED:
@@ -243,19 +297,15 @@ class Actuator(Device[SpecT, ObservationT], Generic[SpecT, ObservationT, Command
         return value, not the argument, is what belongs in a dataset.
 
         Raises:
-            CommandError: Wrong shape, or not finite.
+            CommandError: Wrong shape, or not finite. Nothing was sent.
+            FaultError: The device faulted, before or while writing; it is disabled.
             LifecycleError: The device is not enabled.
         """
         with self._lock:
             self._require(State.ENABLED)
             limited = self._limit(command)
-            try:
+            with self._tripping("write"):
                 self._write(limited)
-            except DeviceError:
-                raise
-            except Exception as error:
-                self._trip(f"write failed ({error})")
-                raise FaultError(f"{self}: write failed ({error}).") from error
             return limited
 
     @abstractmethod
@@ -272,11 +322,12 @@ class Actuator(Device[SpecT, ObservationT], Generic[SpecT, ObservationT, Command
 
     @abstractmethod
     def _write(self, command: CommandT) -> None:
-        """Send an already limited target."""
+        """Hand over an already limited target and return. Whatever is raised latches a fault."""
 
     @final
     def _make_safe(self) -> None:
-        if self._state is not State.ENABLED:
+        # A faulted device is told again, since the first time may not have reached it.
+        if self._state not in (State.ENABLED, State.FAULTED):
             return
         try:
             self._disable()

@@ -95,7 +95,7 @@ class RigFile:
         )
 
 
-def parse(config_type: type, options: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
+def parse(config_type: type, options: Mapping[str, Any], where: str) -> Any:
     """Make a configuration of ``config_type``, a dataclass, from the table ``where``.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dexhil.drivers.arrays import Matrix
+from dexhil.drivers.arrays import Matrix, Vector, frozen
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.faults import Faults
 from dexhil.drivers.glove.glove import Glove, GloveObservation, GloveSpec
@@ -97,14 +97,15 @@ class SimGlove(Glove):
 
 def relaxed_hand(side: Literal["left", "right"]) -> Matrix:
     """Return the keypoints of an open, slightly bent hand in its palm frame [m]. Shape (21, 3)."""
-    points = [np.zeros(3)]
+    points: list[Vector] = [np.zeros(3)]
+    palmar = np.array([1.0, 0.0, 0.0])
     for knuckle, lengths, splay in zip(_KNUCKLES, _PHALANGES, _SPLAY, strict=True):
         point = np.array(knuckle)
         points.append(point)
         for i, length in enumerate(lengths, start=1):
             bend = i * _FLEXION
             along = np.array([0.0, np.sin(splay), np.cos(splay)])
-            point = point + length * (np.cos(bend) * along + np.sin(bend) * np.array([1.0, 0, 0]))
+            point = point + length * (np.cos(bend) * along + np.sin(bend) * palmar)
             points.append(point)
     mirror = np.array([1.0, 1.0 if side == "right" else -1.0, 1.0])
-    return np.array(points) * mirror
+    return frozen(np.array(points) * mirror)

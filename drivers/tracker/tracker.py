@@ -43,6 +43,11 @@ class TrackerObservation:
 
     def __post_init__(self) -> None:
         freeze_fields(self, "position", "orientation")
+        if self.position.shape != (3,) or self.orientation.shape != (4,):
+            raise ValueError(
+                f"position has shape {self.position.shape}, expected (3,); "
+                f"orientation has shape {self.orientation.shape}, expected (4,)."
+            )
 
     @property
     def finite(self) -> bool:

@@ -14,11 +14,20 @@ import numpy as np
 
 from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.clock import Clock
-from dexhil.retarget.human import HumanHand, grasp_posture
+from dexhil.retarget.human import POSTURES, HumanHand
 from dexhil.teleop import se3
 
 RATE_HZ = 90
 CUBE_EVERY = 3  # The cube's camera runs at 30 Hz.
+
+# Ready to grasp: fingers open, thumb already opposite them, so that the toy fits between.
+_READY = np.vstack([(1.30, 0.70, -0.20, -0.05), POSTURES["relaxed"][1:] * (1.0, 0.8, 0.6, 0.6)])
+_SQUEEZE = POSTURES["grasp"] * (1.0, 1.15, 1.15, 1.15)
+
+
+def grasp_posture(closure: float) -> Matrix:
+    """Return finger joint angles from ready (0) to squeezing (1) [rad]. Shape (5, 4)."""
+    return _READY + float(np.clip(closure, 0.0, 1.0)) * (_SQUEEZE - _READY)
 
 
 class ShowsPose(Protocol):
@@ -81,7 +90,7 @@ class Person:
         switch: Presses,
         clock: Clock,
         rng: np.random.Generator,
-        transform_cube_to_ee: Matrix,
+        pose_ee_in_cube: Matrix,
         config: PersonConfig | None = None,
     ) -> None:
         self._tracker, self._glove, self._switch = tracker, glove, switch
@@ -90,9 +99,9 @@ class Person:
         self._hand = HumanHand(
             self._config.hand_scale, rng=rng, jitter=self._config.hand_jitter
         )
-        self._grip = transform_cube_to_ee
+        self._grip = pose_ee_in_cube
         # Neither the camera's nor the glove's frame is known to anybody.
-        self._cube = se3.pose(rng.normal(size=3), se3.exp_rotation(rng.normal(size=3)))
+        self._cube = se3.make_pose(rng.normal(size=3), se3.exp_rotation(rng.normal(size=3)))
         self._glove_rotation = se3.exp_rotation(rng.normal(size=3))
         self._tremor = np.zeros(3)
         self._ticks = 0
@@ -141,7 +150,7 @@ class Person:
         position = self._cube[:3, 3] + self._cube[:3, :3] @ self._tremor
         position = position + config.cube_position_noise * rng.normal(size=3)
         turn = se3.exp_rotation(config.cube_rotation_noise * rng.normal(size=3))
-        return position, se3.quaternion(self._cube[:3, :3] @ turn)
+        return position, se3.to_quaternion(self._cube[:3, :3] @ turn)
 
     def _seen_keypoints(self) -> Matrix:
         config, rng = self._config, self._rng

@@ -10,9 +10,9 @@ import numpy as np
 
 from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.clock import Clock
-from dexhil.integration.operator.person import RATE_HZ, Person
+from dexhil.integration.operator.person import RATE_HZ, Person, grasp_posture
 from dexhil.integration.tasks.plush import PlushTask
-from dexhil.retarget.human import HumanHand, grasp_posture
+from dexhil.retarget.human import HumanHand
 from dexhil.retarget.retargeter import Retargeter
 from dexhil.teleop import se3
 from dexhil.teleop.takeover import Mode
@@ -100,7 +100,7 @@ class Eyes:
         """Return the scene, blended with the ``last`` look."""
         world = self._task.world
         toy = self._task.toy_position + noise * self._rng.normal(size=3)
-        palm = world.palm_pose()
+        palm = se3.from_quaternion(*world.palm_pose())
         palm[:3, 3] += noise * self._rng.normal(size=3)
         distance = np.abs(self._postures - world.hand.read()[0]).sum(axis=1)
         closure = float(CLOSURES[int(distance.argmin())])

@@ -12,6 +12,7 @@ import numpy as np
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.sim.world import World
 from dexhil.integration.tasks.task import JUDGE_HZ
+from dexhil.teleop.se3 import from_quaternion
 
 LIFT_M = 0.04
 HOLD_S = 1.0
@@ -91,8 +92,8 @@ class PlushTask:
         """Return the toy as a detector sees it: in the palm frame, then in the world [m]."""
         noise = self.config.perception_noise * self._rng.normal(size=3)
         seen = self.toy_position + noise
-        pose = self.world.palm_pose()
-        return np.concatenate([pose[:3, :3].T @ (seen - pose[:3, 3]), seen])
+        palm = from_quaternion(*self.world.palm_pose())
+        return np.concatenate([palm[:3, :3].T @ (seen - palm[:3, 3]), seen])
 
     def update(self) -> None:
         self._held_ticks = self._held_ticks + 1 if self.lifted else 0

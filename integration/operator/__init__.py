@@ -1,0 +1,1 @@
+"""A simulated operator, acting only where a person acts."""

@@ -1,0 +1,34 @@
+"""Episodes on disk: a LeRobotDataset v3.0 with the columns that takeovers need.
+
+LeRobot's own reader loads what is written here; LeRobot is not needed for it,
+and neither is torch.
+"""
+
+from dexhil.policy.episodes.episode import Episode
+from dexhil.policy.episodes.errors import (
+    CorruptError,
+    DatasetError,
+    EpisodeError,
+    FeaturesError,
+    FrameError,
+    StorageError,
+)
+from dexhil.policy.episodes.reader import DatasetReader, check
+from dexhil.policy.episodes.schema import Feature, Features, Source
+from dexhil.policy.episodes.writer import DatasetWriter
+
+__all__ = [
+    "CorruptError",
+    "DatasetError",
+    "DatasetReader",
+    "DatasetWriter",
+    "Episode",
+    "EpisodeError",
+    "Feature",
+    "Features",
+    "FeaturesError",
+    "FrameError",
+    "Source",
+    "StorageError",
+    "check",
+]

@@ -1,0 +1,187 @@
+"""Where each file of a dataset lies, and how to write one so that a kill cannot halve it."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dexhil.policy.episodes.errors import CorruptError, StorageError
+
+CHUNK_SIZE = 1000  # Files in a folder; LeRobot's default.
+DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of a dataset. ``place`` is (chunk_index, file_index)."""
+
+    root: Path
+
+    @property
+    def info(self) -> Path:
+        return self.root / "meta/info.json"
+
+    @property
+    def stats(self) -> Path:
+        return self.root / "meta/stats.json"
+
+    @property
+    def tasks(self) -> Path:
+        return self.root / "meta/tasks.parquet"
+
+    @property
+    def staging(self) -> Path:
+        """The open episode, and files about to be renamed into place."""
+        return self.root / ".staging"
+
+    @property
+    def salvage(self) -> Path:
+        """What a killed writer left of its open episode."""
+        return self.root / ".salvage"
+
+    def data(self, place: tuple[int, int]) -> Path:
+        return self.root / DATA_PATH.format(chunk_index=place[0], file_index=place[1])
+
+    def episode(self, place: tuple[int, int]) -> Path:
+        return self.root / EPISODES_PATH.format(chunk_index=place[0], file_index=place[1])
+
+    def video(self, key: str, place: tuple[int, int]) -> Path:
+        return self.root / VIDEO_PATH.format(
+            video_key=key, chunk_index=place[0], file_index=place[1]
+        )
+
+
+def place_of(episode_index: int) -> tuple[int, int]:
+    """Return (chunk_index, file_index) of an episode: each has files of its own."""
+    return divmod(episode_index, CHUNK_SIZE)
+
+
+def index_of(path: Path) -> int:
+    """Return the episode whose file this is. Inverse of ``place_of``."""
+    return int(path.parent.name.removeprefix("chunk-")) * CHUNK_SIZE + int(
+        path.stem.removeprefix("file-")
+    )
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn a refused write under ``path`` into one clear sentence.
+
+    Raises:
+        StorageError: If the block raises ``OSError``.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        try:
+            free = f"{shutil.disk_usage(path if path.exists() else path.parent).free} bytes free"
+        except OSError:
+            free = "free space unknown"
+        raise StorageError(
+            f"{path}: cannot write ({error.strerror or error}), {free}. Finished episodes are "
+            "whole. Free some space and open the dataset again: the open episode is kept."
+        ) from error
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write one row group, durably."""
+    with path.open("wb") as file:
+        pq.write_table(
+            table,
+            file,
+            compression="snappy",
+            row_group_size=len(table),
+            write_page_checksum=True,
+        )
+        _sync(file.fileno())
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write ``content``, durably."""
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=4, allow_nan=False)
+        file.flush()
+        _sync(file.fileno())
+
+
+def read_parquet(
+    path: Path, columns: Sequence[str] | None = None, *, optional: Sequence[str] = ()
+) -> pa.Table:
+    """Read a table: all columns, or those named and those ``optional`` ones that are there.
+
+    Raises:
+        CorruptError: If it is missing, not parquet, damaged, or lacks a column.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if columns is None:
+                return file.read()
+            present = set(file.schema_arrow.names)
+            table = file.read([*columns, *(name for name in optional if name in present)])
+    except (OSError, pa.ArrowException) as error:
+        raise CorruptError(f"{path}: cannot be read as parquet ({_first_line(error)}).") from error
+    if missing := sorted(set(columns) - present):
+        raise CorruptError(f"{path}: has no column {missing[0]!r}.")
+    return table
+
+
+def count_rows(path: Path) -> int:
+    """Return the number of rows, from the footer alone.
+
+    Raises:
+        CorruptError: As ``read_parquet``.
+    """
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        raise CorruptError(f"{path}: cannot be read as parquet ({_first_line(error)}).") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object.
+
+    Raises:
+        CorruptError: If it is missing or not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptError(f"{path}: cannot be read as JSON ({_first_line(error)}).") from error
+    if not isinstance(content, dict):
+        raise CorruptError(f"{path}: holds a {type(content).__name__}, expected an object.")
+    return content
+
+
+def publish(staged: Path, path: Path) -> None:
+    """Rename a durable file into place, durably. It appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged.replace(path)
+    sync_path(path.parent)
+
+
+def sync_path(path: Path) -> None:
+    """Make a file's content, or a folder's entries, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,195 @@
+"""The episode being recorded: in memory, and in a journal that survives a kill."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dexhil.policy.episodes.errors import CorruptError, FrameError
+from dexhil.policy.episodes.layout import publish, read_json, write_json
+from dexhil.policy.episodes.schema import MAY_BE_ABSENT, Features
+from dexhil.policy.episodes.video import Image, VideoEncoder, read_frames
+
+Record = npt.NDArray[np.void]  # One frame: a scalar array of ``Features.frame_dtype``.
+
+_HEADER = "episode.json"
+_FRAMES = "frames.bin"
+
+
+class OpenEpisode:
+    """The frames so far, journaled in ``folder`` as they come.
+
+    Raises:
+        OSError: From any method, if the disk refused a write.
+    """
+
+    def __init__(
+        self, folder: Path, features: Features, *, fps: int, episode_index: int, task: str
+    ) -> None:
+        self.task = task
+        self.index = episode_index
+        self._folder = folder
+        self._features = features
+        self._records: list[Record] = []
+        self._journal = (folder / _FRAMES).open("wb", buffering=0)
+        self._encoders: dict[str, VideoEncoder] = {}
+        try:
+            for camera, key in features.cameras.items():
+                path = folder / f"{camera}.mp4"
+                self._encoders[camera] = VideoEncoder(path, features[key].shape, fps)
+            self._write_header({})
+        except BaseException:
+            self.stop()
+            raise
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, record: Record, images: Mapping[str, Image]) -> None:
+        """Append a frame that ``to_record`` and ``check_images`` have passed."""
+        for camera, encoder in self._encoders.items():
+            encoder.add(images[camera])
+        self._journal.write(record.tobytes())
+        self._records.append(
+            record
+        )  # Last: an interrupt before it leaves frames to cut, not to miss.
+
+    def finish(self, success: bool | None) -> dict[str, Path]:
+        """Make the outcome and the videos durable. Returns the video file by camera."""
+        self._write_header({"success": success})
+        videos = {}
+        for camera, encoder in self._encoders.items():
+            videos[camera] = self._folder / f"{camera}.final.mp4"
+            encoder.finish(videos[camera], len(self))
+        return videos
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the recorded columns, (t,) or (t, n)."""
+        records = np.array(self._records, dtype=self._features.frame_dtype)
+        return {name: records[name] for name in records.dtype.names or ()}
+
+    def samples(self) -> dict[str, list[Image]]:
+        """Return sampled images by camera, once finished."""
+        return {camera: encoder.samples for camera, encoder in self._encoders.items()}
+
+    def stop(self) -> None:
+        """End the threads and close the files, and leave the journal on disk. Safe to repeat."""
+        self._journal.close()
+        for encoder in self._encoders.values():
+            encoder.stop()
+
+    def remove(self) -> None:
+        """Stop, and forget the episode: a later writer finds nothing to salvage."""
+        (self._folder / _HEADER).unlink()
+        self.stop()
+
+    def _write_header(self, outcome: Mapping[str, Any]) -> None:
+        header = {"episode_index": self.index, "task": self.task, **outcome}
+        staged = self._folder / f"{_HEADER}.tmp"
+        write_json(header, staged)
+        publish(staged, self._folder / _HEADER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """What a killed writer left of its open episode."""
+
+    folder: Path
+    features: Features
+    task: str
+    success: bool | None
+    records: npt.NDArray[np.void]
+
+    @classmethod
+    def read(cls, folder: Path, features: Features, episode_index: int) -> "Journal | None":
+        """Return the journal of that episode in ``folder``, or ``None`` if there is none."""
+        if not (folder / _HEADER).exists():
+            return None
+        header = read_json(folder / _HEADER)
+        if header["episode_index"] != episode_index:
+            return None  # Killed between finishing the episode and removing its journal.
+        content = (folder / _FRAMES).read_bytes()
+        n_whole = len(content) // features.frame_dtype.itemsize
+        return cls(
+            folder=folder,
+            features=features,
+            task=header["task"],
+            success=header.get("success"),
+            records=np.frombuffer(content, dtype=features.frame_dtype, count=n_whole),
+        )
+
+    def remove(self) -> None:
+        """Forget the episode; what else lies in the folder means nothing then."""
+        (self.folder / _HEADER).unlink()
+
+    def frames(self) -> Iterator[tuple[Record, dict[str, Image]]]:
+        """Yield the frames that are whole: row and every camera."""
+        videos = [_until_damage(self.folder / f"{camera}.mp4") for camera in self.features.cameras]
+        # The rows come last, so that none is consumed in vain when a video ends first.
+        for *images, record in zip(*videos, self.records, strict=False):
+            yield np.array(record), dict(zip(self.features.cameras, images, strict=True))
+
+
+def to_record(features: Features, frame: Mapping[str, Any]) -> Record:
+    """Return ``frame`` as one record.
+
+    Raises:
+        FrameError: If a value is missing, unknown, not finite, or of the wrong type or shape.
+    """
+    record: Record = np.zeros((), dtype=features.frame_dtype)
+    names = features.frame_dtype.names or ()
+    for name in frame:
+        if name not in names:
+            raise FrameError(f"Frame: {name!r} is no feature to give, expected {', '.join(names)}.")
+    for name in names:
+        record[name] = _to_row(features, name, frame.get(name))
+    return record
+
+
+def check_images(features: Features, images: Mapping[str, Any]) -> None:
+    """Refuse images that do not fit the features.
+
+    Raises:
+        FrameError: If a camera is missing or unknown, or its image has another shape or type.
+    """
+    if images.keys() != features.cameras.keys():
+        raise FrameError(f"Frame: images of {sorted(images)}, expected {sorted(features.cameras)}.")
+    for camera, key in features.cameras.items():
+        image, shape = images[camera], features[key].shape
+        if image.shape != shape or image.dtype != np.uint8:
+            raise FrameError(
+                f"Frame: image of {camera!r} is {image.dtype} {image.shape}, "
+                f"expected uint8 {shape}."
+            )
+
+
+def _to_row(features: Features, name: str, value: Any) -> npt.NDArray[Any]:
+    feature = features[name]
+    if value is None:
+        if name not in MAY_BE_ABSENT:
+            raise FrameError(f"Frame: {name!r} is missing.")
+        return np.full(feature.row_shape, np.nan, dtype=feature.dtype)
+    given = np.asarray(value)
+    if given.shape not in {feature.shape, feature.row_shape}:
+        raise FrameError(f"Frame: {name!r} has shape {given.shape}, expected {feature.shape}.")
+    if not np.can_cast(given.dtype, feature.dtype, casting="same_kind"):
+        raise FrameError(f"Frame: {name!r} is {given.dtype}, expected {feature.dtype}.")
+    with np.errstate(over="ignore"):  # Overflow becomes infinite, which is refused below.
+        row = given.astype(feature.dtype).reshape(feature.row_shape)
+    if np.isfinite(row).all() or (name in MAY_BE_ABSENT and np.isnan(row).all()):
+        return row
+    n_bad = int(np.sum(~np.isfinite(row)))
+    rule = "all finite, or all NaN if absent" if name in MAY_BE_ABSENT else "all finite"
+    raise FrameError(
+        f"Frame: {name!r} has {n_bad} of {row.size} values not finite, expected {rule}."
+    )
+
+
+def _until_damage(path: Path) -> Iterator[Image]:
+    try:
+        yield from read_frames(path)
+    except CorruptError:
+        return

@@ -1,0 +1,136 @@
+"""The 21 keypoints of a human hand and the frame of its palm.
+
+Row 0 is the wrist; then four rows each for thumb, index, middle, ring and little
+finger, from the palm outwards (MediaPipe's order). A glove may report them in
+any rigid frame: everything here starts by finding the palm in the points.
+
+Palm frame of a right hand: origin at the wrist, z towards the knuckle of the
+middle finger, x out of the palm (fingers curl towards +x), y to the thumb side.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dexhil.drivers.arrays import Matrix, Vector
+from dexhil.retarget.errors import RetargetError
+
+FINGERS: Final = ("thumb", "index", "middle", "ring", "little")
+WRIST: Final = 0
+KNUCKLES: Final = np.array([1, 5, 9, 13, 17])
+TIPS: Final = np.array([4, 8, 12, 16, 20])
+PARENTS: Final = np.array([0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19])
+"""The keypoint each of the keypoints 1 to 20 hangs on."""
+
+MIN_BONE_M: Final = 0.002
+MAX_BONE_M: Final = 0.2
+MIN_PALM_WIDTH_M: Final = 0.005
+MIN_HANDEDNESS: Final = -1.0
+"""Beyond this the hand bends the wrong way. A tracked right hand stayed above 0, its
+mirror image mostly below -2; see `handedness`."""
+
+
+def palm_frame(keypoints: npt.ArrayLike) -> Matrix:
+    """Return the rotation of the palm in the frame of ``keypoints``. Shape (3, 3).
+
+    Its columns are the palm's x, y and z, as the module describes them.
+
+    Raises:
+        RetargetError: A keypoint is not finite, or the knuckles do not span a palm.
+    """
+    points = _points(keypoints)
+    z = points[9] - points[WRIST]
+    across = points[5] - points[13]
+    length = float(np.sqrt(z @ z))
+    if length < MIN_PALM_WIDTH_M:
+        raise RetargetError(
+            f"Keypoints: wrist and middle knuckle are {1e3 * length:.1f} mm apart, "
+            f"at least {1e3 * MIN_PALM_WIDTH_M:.0f} mm needed. Are the keypoints in metres?"
+        )
+    z = z / length
+    x = _cross(across, z)
+    width = float(np.sqrt(x @ x))
+    if width < MIN_PALM_WIDTH_M:
+        raise RetargetError(
+            f"Keypoints: index and ring knuckle are {1e3 * width:.1f} mm apart across the palm, "
+            f"at least {1e3 * MIN_PALM_WIDTH_M:.0f} mm needed. Is the hand tracked?"
+        )
+    x = x / width
+    return np.column_stack((x, _cross(z, x), z))
+
+
+def to_palm(keypoints: npt.ArrayLike) -> Matrix:
+    """Return ``keypoints`` in the palm frame, wrist at the origin [m]. Shape (21, 3).
+
+    Raises:
+        RetargetError: They are not 21 finite points, a bone has no plausible length,
+            or the hand is plainly a left one (or mirrored).
+    """
+    given = _points(keypoints)
+    points: Matrix = (given - given[WRIST]) @ palm_frame(given)
+    lengths = bone_lengths(points)
+    if lengths.min() < MIN_BONE_M or lengths.max() > MAX_BONE_M:
+        worst = int(np.argmin(lengths) if lengths.min() < MIN_BONE_M else np.argmax(lengths))
+        raise RetargetError(
+            f"Keypoints: the bone from {PARENTS[worst]} to {worst + 1} is "
+            f"{1e3 * lengths[worst]:.1f} mm long, allowed {1e3 * MIN_BONE_M:.0f} to "
+            f"{1e3 * MAX_BONE_M:.0f} mm. Is the hand tracked, in metres?"
+        )
+    side = handedness(points)
+    if side < MIN_HANDEDNESS:
+        raise RetargetError(
+            f"Keypoints: the fingers curl away from the palm (handedness {side:.1f}, at least "
+            f"{MIN_HANDEDNESS:.1f} needed). Is this a left hand, or an axis flipped?"
+        )
+    return points
+
+
+def handedness(points: Matrix) -> float:
+    """Tell a right hand from its mirror image: positive, negative, or near zero.
+
+    A mirrored hand has the same bone lengths and the same palm frame, except that
+    the palm faces the other way. Two things then turn negative: the bend of the
+    middle and end joints of the four fingers, which hardly overextend, and how far
+    the thumb's knuckle stands in front of the palm. Both are scaled to about one
+    and added. **A flat hand with the thumb beside it is its own mirror image**: no
+    rule can tell its side from one frame, it scores near zero and must be accepted.
+
+    Args:
+        points: In the palm frame [m]. Shape (21, 3).
+    """
+    bones = (points[1:] - points[PARENTS]).reshape(5, 4, 3)[1:]
+    inner, outer = bones[:, 1:3], bones[:, 2:4]
+    sine = inner[..., 2] * outer[..., 0] - inner[..., 0] * outer[..., 2]  # (inner x outer) . y
+    cosine = (inner * outer).sum(axis=-1)
+    curl = np.arctan2(sine, cosine).sum() / 4.0
+    return float(curl / 0.35 + points[2, 0] / (0.15 * points[9, 2]))
+
+
+def bone_lengths(points: Matrix) -> Vector:
+    """Return the length of the bone that ends at each of the keypoints 1 to 20 [m]. Shape (20,)."""
+    bones = points[1:] - points[PARENTS]
+    lengths: Vector = np.sqrt((bones * bones).sum(axis=1))
+    return lengths
+
+
+def _points(keypoints: npt.ArrayLike) -> Matrix:
+    points = np.asarray(keypoints, dtype=np.float64)
+    if points.shape != (21, 3):
+        raise RetargetError(f"Keypoints: shape {points.shape}, expected (21, 3).")
+    if not np.isfinite(points).all():
+        bad = np.flatnonzero(~np.isfinite(points).all(axis=1)).tolist()
+        raise RetargetError(f"Keypoints: not finite at {bad}. Did the glove lose track?")
+    return points
+
+
+def _cross(a: Vector, b: Vector) -> Vector:
+    # np.cross costs 20 us on one pair of vectors, a fifth of a frame's budget.
+    product: Vector = np.array(
+        (
+            a[1] * b[2] - a[2] * b[1],
+            a[2] * b[0] - a[0] * b[2],
+            a[0] * b[1] - a[1] * b[0],
+        )
+    )
+    return product

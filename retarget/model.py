@@ -1,0 +1,154 @@
+"""Fast forward kinematics of fingers, from a kinematic table."""
+
+from typing import Any
+
+import numpy as np
+
+from dexhil.drivers.arrays import Matrix, Vector
+from dexhil.drivers.models.kinematics import Joint, Kinematics
+from dexhil.retarget.errors import RetargetError
+
+
+class FingerModel:
+    """Fingertips, joint origins and analytic Jacobians of a hand.
+
+    Coupled (mimic) joints are followed: every derivative is by the commanded
+    joints. All results are in the root frame.
+
+    Args:
+        kinematics: A hand.
+
+    Attributes:
+        fingers: Their names, in the order of ``kinematics.tips`` (thumb first).
+        chains: The hand as arrays, for compiled code.
+        limits: Of the commanded joints [rad]. Shape (n, 2).
+
+    Raises:
+        RetargetError: A joint type is unknown, a tip hangs on no joint, or a joint
+            on the way to a tip is neither commanded nor coupled to a commanded one.
+    """
+
+    def __init__(self, kinematics: Kinematics) -> None:
+        # Here and not above: it loads numba, which takes 0.4 s that a mere import should not cost.
+        from dexhil.retarget import kernels  # noqa: PLC0415
+
+        self._kernels = kernels
+        self.fingers = tuple(kinematics.tips)
+        self.limits = kinematics.position_limits
+        self.n_joints = len(kinematics.joint_names)
+        self.chains = kernels.Chains(**_chains(kinematics))
+        self._origins = np.empty_like(self.chains.positions)
+        self._axes = np.empty_like(self.chains.positions)
+        self._tips = np.empty((len(self.fingers), 3))
+
+    def tips(self, joint_positions: Vector) -> Matrix:
+        """Return the fingertips [m]. Shape (fingers, 3)."""
+        self._forward(joint_positions)
+        return self._tips.copy()
+
+    def points(self, joint_positions: Vector) -> tuple[Matrix, Matrix]:
+        """Return joint origins in the order of ``chains``, shape (rows, 3), and fingertips [m]."""
+        self._forward(joint_positions)
+        return self._origins.copy(), self._tips.copy()
+
+    def axes(self, joint_positions: Vector) -> Matrix:
+        """Return the direction of each joint axis of ``chains``. Shape (rows, 3)."""
+        self._forward(joint_positions)
+        return self._axes.copy()
+
+    def jacobian(self, joint_positions: Vector) -> Matrix:
+        """Return d tips / d joint_positions [m/rad]. Shape (fingers, 3, n)."""
+        self._forward(joint_positions)
+        out = np.empty((len(self.fingers), 3, self.n_joints))
+        self._kernels.jacobian(self.chains, self._origins, self._axes, self._tips, out)
+        return out
+
+    def reach(self, origin: Vector, *, samples: int = 3000) -> Vector:
+        """Return how far each tip gets from ``origin`` within the limits [m]. Shape (fingers,).
+
+        Sampled with a fixed seed, with every joint now and then at a limit or zero.
+        """
+        low, high = self.limits.T
+        rng = np.random.default_rng(0)
+        q = rng.uniform(low, high, (samples, self.n_joints))
+        kind = rng.integers(0, 4, q.shape)
+        q = np.select([kind == 0, kind == 1, kind == 2], [low, high, np.clip(0.0, low, high)], q)
+        distances = [np.linalg.norm(self.tips(row) - origin, axis=1) for row in q]
+        farthest: Vector = np.max(distances, axis=0)
+        return farthest
+
+    def _forward(self, joint_positions: Vector) -> None:
+        if joint_positions.shape != (self.n_joints,):
+            raise RetargetError(
+                f"Joint positions have shape {joint_positions.shape}, expected ({self.n_joints},)."
+            )
+        self._kernels.forward(self.chains, joint_positions, self._origins, self._axes, self._tips)
+
+
+def _chains(kinematics: Kinematics) -> dict[str, Any]:
+    """Return the fields of `Chains`."""
+    starts, poses, axes, columns, multipliers, offsets, tips = [0], [], [], [], [], [], []
+    for link in kinematics.tips.values():
+        pose = np.eye(4)
+        for joint in _path(kinematics, link):
+            pose = pose @ _transform(joint)
+            if joint.type == "fixed":
+                continue
+            column, multiplier, offset = _drive(kinematics, joint)
+            poses.append(pose)
+            axes.append(np.array(joint.axis) / np.linalg.norm(joint.axis))
+            columns.append(column)
+            multipliers.append(multiplier)
+            offsets.append(offset)
+            pose = np.eye(4)
+        if len(columns) == starts[-1]:
+            raise RetargetError(f"{kinematics.model}: no joint moves {link!r}.")
+        starts.append(len(columns))
+        # A rotation of the tip's own frame moves no point of interest.
+        tips.append(pose[:3, 3])
+    frames = np.array(poses)
+    return {
+        "starts": np.array(starts, dtype=np.int64),
+        "positions": np.ascontiguousarray(frames[:, :3, 3]),
+        "rotations": np.ascontiguousarray(frames[:, :3, :3]),
+        "axes": np.array(axes),
+        "columns": np.array(columns, dtype=np.int64),
+        "multipliers": np.array(multipliers, dtype=np.float64),
+        "offsets": np.array(offsets, dtype=np.float64),
+        "tips": np.array(tips),
+    }
+
+
+def _path(kinematics: Kinematics, link: str) -> list[Joint]:
+    """Return the joints from the root to ``link``."""
+    above = {joint.child: joint for joint in kinematics.joints}
+    path: list[Joint] = []
+    while link != kinematics.root:
+        if link not in above:
+            raise RetargetError(f"{kinematics.model}: {link!r} does not hang on the root.")
+        path.insert(0, above[link])
+        link = above[link].parent
+    return path
+
+
+def _drive(kinematics: Kinematics, joint: Joint) -> tuple[int, float, float]:
+    """Return the commanded joint that moves ``joint``, with multiplier and offset [rad]."""
+    if joint.type != "revolute":
+        raise RetargetError(f"{kinematics.model}: joint {joint.name!r} has type {joint.type!r}.")
+    name, multiplier, offset = joint.mimic or (joint.name, 1.0, 0.0)
+    if name not in kinematics.joint_names:
+        raise RetargetError(f"{kinematics.model}: nothing commands joint {joint.name!r}.")
+    return kinematics.joint_names.index(name), multiplier, offset
+
+
+def _transform(joint: Joint) -> Matrix:
+    """Return the child's frame in the parent's at joint angle zero. Shape (4, 4)."""
+    (sr, cr), (sp, cp), (sy, cy) = ((np.sin(a), np.cos(a)) for a in joint.rpy)
+    pose = np.eye(4)
+    pose[:3, :3] = (
+        (cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr),
+        (sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr),
+        (-sp, cp * sr, cp * cr),
+    )
+    pose[:3, 3] = joint.position
+    return pose

@@ -1,0 +1,185 @@
+"""The first retargeter: 21 keypoints to joint targets by damped least squares.
+
+Minimised over the commanded joints q, in the robot's palm frame:
+
+    sum_f |tip_f(q) - wrist - s_f h_f|^2                                   each tip
+    + sum_f w_f |tip_f(q) - tip_thumb(q) - (1 - c_f) s (h_f - h_thumb)|^2  each pair with the thumb
+    + sum_j p_j |q_j - posture_j(human flexion)|^2                         the shape of fingers
+
+h are human fingertips in the palm frame, s_f = robot reach / human reach and s
+their mean. The contact c_f = sigmoid((d0 - d_f) / width) of the human gap d_f
+rises smoothly where a threshold would jump: it takes the target gap to zero and
+raises the pair's weight w_f from ``pair_weight`` to ``contact_weight``, so that a
+pinch of the person becomes a touch of the robot. The posture makes a fist a fist:
+fingertips alone do not tell how a finger is bent.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dexhil.drivers.arrays import Matrix, Vector
+from dexhil.drivers.models.kinematics import Kinematics
+from dexhil.retarget.errors import RetargetError
+from dexhil.retarget.human import HumanHand, HumanProportions
+from dexhil.retarget.keypoints import FINGERS, to_palm
+from dexhil.retarget.model import FingerModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetargetConfig:
+    """Weights of the cost and the budget of the solver.
+
+    Attributes:
+        pair_weight: Of thumb-to-fingertip vectors out of contact, against 1 for wrist vectors.
+        contact_weight: The same in contact.
+        contact_distance_m: Human gap at which contact is half on [m].
+        contact_width_m: How gradually it comes on [m].
+        posture_weight: Pull of flexing finger joints to the human's flexion [m²/rad²].
+        rest_weight: Pull of all other joints to the open hand [m²/rad²].
+        damping: Of each Gauss-Newton step [m²/rad²].
+        steps: Gauss-Newton steps per frame.
+        max_step_rad: Largest motion of any joint per frame [rad].
+    """
+
+    pair_weight: float = 0.3
+    contact_weight: float = 30.0
+    contact_distance_m: float = 0.02
+    contact_width_m: float = 0.005
+    posture_weight: float = 2e-4
+    rest_weight: float = 2e-5
+    damping: float = 2e-3
+    steps: int = 4
+    max_step_rad: float = 0.25
+
+
+class Retargeter:
+    """Turns human keypoints into joint targets of one robot hand.
+
+    It remembers its last answer, where the next solve starts. Construction compiles
+    (or loads) the solver and runs it once, so the first frame is as fast as the rest.
+
+    Args:
+        kinematics: The robot hand.
+        human: The person's proportions; an average adult if not given.
+        config: Weights and budget.
+    """
+
+    def __init__(
+        self,
+        kinematics: Kinematics,
+        *,
+        human: HumanProportions | None = None,
+        config: RetargetConfig | None = None,
+    ) -> None:
+        from dexhil.retarget import kernels  # noqa: PLC0415 - loads the compiler, see FingerModel
+
+        config = config or RetargetConfig()
+        human = human or HumanHand().proportions
+        self._kernels = kernels
+        self._max_step_rad = config.max_step_rad
+        self.model = FingerModel(kinematics)
+        self.joint_names = kinematics.joint_names
+        # Where a person's wrist would be in the robot's palm frame [m].
+        self.wrist = np.array(kinematics.extra.get("wrist", (0.0, 0.0, 0.0)), dtype=np.float64)
+        self.fingers = np.array([_human_row(kinematics, name) for name in self.model.fingers])
+        self.scales = self.model.reach(self.wrist) / human.reaches[self.fingers]
+        self._low, self._high = np.ascontiguousarray(self.model.limits.T)
+        self._open = np.clip(_open_posture(kinematics), self._low, self._high)
+        flexion = _flexion_map(self.model, self.fingers)
+        flexing = np.abs(flexion).sum(axis=1) > 0.0
+        self._task = kernels.Task(
+            fingers=self.fingers,
+            scales=self.scales,
+            wrist=self.wrist,
+            rest=np.where(flexing, 0.0, self._open),
+            flexion=flexion,
+            posture_weights=np.where(flexing, config.posture_weight, config.rest_weight),
+            pair_weight=config.pair_weight,
+            contact_weight=config.contact_weight,
+            contact_distance=config.contact_distance_m,
+            contact_width=config.contact_width_m,
+            damping=config.damping,
+            steps=config.steps,
+        )
+        self.reset(self._open)
+        self._solve(HumanHand().keypoints(np.zeros((5, 4))))
+        self.reset(self._open)
+
+    def reset(self, joint_positions: npt.ArrayLike) -> None:
+        """Start the next solve from here, e.g. from where the hand is [rad]. Shape (n,).
+
+        Raises:
+            RetargetError: Wrong shape or not finite.
+        """
+        q = np.array(joint_positions, dtype=np.float64)
+        if q.shape != self._low.shape or not np.isfinite(q).all():
+            raise RetargetError(
+                f"Retargeter: cannot start from {q.tolist()}; "
+                f"{len(self._low)} finite joint positions needed."
+            )
+        self._q = np.clip(q, self._low, self._high)
+
+    def retarget(self, keypoints: npt.ArrayLike) -> Vector:
+        """Return joint targets within the limits, ordered as ``joint_names`` [rad]. Shape (n,).
+
+        No joint moves more than ``max_step_rad`` from the last answer. After an
+        error the last answer is still the start of the next solve.
+
+        Args:
+            keypoints: Of a right hand, in any rigid frame [m]. Shape (21, 3).
+
+        Raises:
+            RetargetError: The keypoints are not a plausible right hand, or the solver failed.
+        """
+        return self._solve(to_palm(keypoints)).copy()
+
+    def _solve(self, points: Matrix) -> Vector:
+        q = self._q.copy()
+        box = np.stack(
+            (
+                np.maximum(self._low, q - self._max_step_rad),
+                np.minimum(self._high, q + self._max_step_rad),
+            )
+        )
+        if not self._kernels.solve(self.model.chains, self._task, points, q, box):
+            raise RetargetError("Retargeter: the solver failed on these keypoints. Hold the hand.")
+        self._q = q
+        return q
+
+
+def _human_row(kinematics: Kinematics, finger: str) -> int:
+    name = "little" if finger == "pinky" else finger
+    if name not in FINGERS:
+        raise RetargetError(f"{kinematics.model}: no human finger is called {finger!r}.")
+    return FINGERS.index(name)
+
+
+def _open_posture(kinematics: Kinematics) -> Vector:
+    return np.array(
+        kinematics.extra.get("open", np.zeros(len(kinematics.joint_names))), dtype=np.float64
+    )
+
+
+def _flexion_map(model: FingerModel, fingers: npt.NDArray[np.int64]) -> Matrix:
+    """Return joint angles per human flexion, shape (n, 15): knuckle, middle, end of each finger.
+
+    A joint flexes if its axis lies along y of the palm. A finger's flexing drives take
+    the human joints in order, the last one all that remain; a drive that bends several
+    coupled joints turns by less.
+    """
+    out = np.zeros((model.n_joints, 15))
+    axes = model.axes(np.clip(np.zeros(model.n_joints), *model.limits.T))
+    chains = model.chains
+    for row, finger in enumerate(fingers):
+        bend: dict[int, float] = {}
+        for joint in range(chains.starts[row], chains.starts[row + 1]):
+            if finger != 0 and abs(axes[joint, 1]) > 0.8:
+                column = int(chains.columns[joint])
+                turn = chains.multipliers[joint] * np.sign(axes[joint, 1])
+                bend[column] = bend.get(column, 0.0) + turn
+        for number, (column, gain) in enumerate(bend.items()):
+            last = 3 if number == len(bend) - 1 else number + 1
+            out[column, 3 * finger + number : 3 * finger + last] = 1.0 / gain
+    return out

@@ -1,0 +1,143 @@
+"""The person as a source of joint targets: cube to arm, glove to hand."""
+
+from typing import Protocol
+
+import numpy as np
+
+from dexhil.drivers.glove import GloveObservation
+from dexhil.drivers.tracker import TrackerObservation
+from dexhil.teleop.errors import DoubtError
+from dexhil.teleop.ik import ArmIK
+from dexhil.teleop.mapping import ArmMapping, HandMapping
+from dexhil.teleop.safety import Watch, Workspace
+from dexhil.teleop.se3 import Pose, Vector, from_quaternion, interpolate
+
+_SETTLING = 8  # Solves at takeover: a retargeter that warms up would move a still hand.
+_SETTLED = 1e-3  # [rad]
+
+
+class Human(Protocol):
+    """The person, as the loop of one device sees them."""
+
+    def look(self, now_s: float) -> None:
+        """Take the newest sample of the person. Never raises for what a device does."""
+
+    def anchor(self, executed: Vector) -> None:
+        """Let the person's present pose mean ``executed`` [rad] from here on.
+
+        Raises:
+            DoubtError: The present pose is not known.
+        """
+
+    def target(self, share: float, executed: Vector) -> Vector:
+        """Return the joints the person asks for [rad].
+
+        Args:
+            share: The person's authority; 0 gives the anchor, 1 what they ask.
+            executed: The last executed command [rad].
+
+        Raises:
+            DoubtError: The present pose is not known.
+        """
+
+
+class HumanArm:
+    """The arm follows the cube.
+
+    Args:
+        tracker: Sees the cube.
+        mapping: Cube to palm.
+        ik: Palm to joints.
+        workspace: Where the palm may be asked to go; it slides along the walls.
+        period_s: Of the loop that asks [s].
+    """
+
+    def __init__(
+        self,
+        tracker: Watch[TrackerObservation],
+        mapping: ArmMapping,
+        ik: ArmIK,
+        workspace: Workspace,
+        period_s: float,
+    ) -> None:
+        self._tracker = tracker
+        self._mapping = mapping
+        self._ik = ik
+        self._workspace = workspace
+        self._period_s = period_s
+        self._anchor: Pose = np.eye(4)
+
+    def look(self, now_s: float) -> None:
+        self._tracker.look(now_s)
+
+    def anchor(self, executed: Vector) -> None:
+        self._anchor = self._ik.fk(executed)
+        self._mapping.anchor(self._anchor, self._cube())
+
+    def target(self, share: float, executed: Vector) -> Vector:
+        asked = self._workspace.clip(self._mapping.target(self._cube()))
+        pose = interpolate(self._anchor, asked, share)
+        return self._ik.solve(pose, executed, self._period_s)
+
+    def _cube(self) -> Pose:
+        sample = self._tracker.trusted
+        try:
+            return from_quaternion(sample.position, sample.orientation)
+        except ValueError as error:
+            raise DoubtError(f"tracker: {error}.") from error
+
+
+class Retargets(Protocol):
+    """What this needs of a retargeter."""
+
+    def retarget(self, keypoints: Vector) -> Vector: ...
+    def reset(self, joint_positions: Vector) -> None: ...
+
+
+class HumanHand:
+    """The hand follows the glove.
+
+    Args:
+        glove: Sees the fingers.
+        mapping: Glove joints to hand joints.
+        retargeter: Keypoints to glove joints.
+        period_s: Of the loop that asks [s].
+    """
+
+    def __init__(
+        self,
+        glove: Watch[GloveObservation],
+        mapping: HandMapping,
+        retargeter: Retargets,
+        period_s: float,
+    ) -> None:
+        self._glove = glove
+        self._mapping = mapping
+        self._retargeter = retargeter
+        self._period_s = period_s
+        self._stamp_s = -np.inf
+        self._anchor = self._retargeted = np.zeros(0)
+
+    def look(self, now_s: float) -> None:
+        self._glove.look(now_s)
+
+    def anchor(self, executed: Vector) -> None:
+        sample = self._glove.trusted
+        self._retargeter.reset(executed)
+        joints = self._retargeter.retarget(sample.keypoints)
+        for _ in range(_SETTLING):
+            before, joints = joints, self._retargeter.retarget(sample.keypoints)
+            if np.abs(joints - before).max() < _SETTLED:
+                break
+        self._anchor, self._retargeted, self._stamp_s = executed, joints, sample.stamp_s
+        self._mapping.anchor(executed, joints)
+
+    def target(self, share: float, executed: Vector) -> Vector:
+        del executed  # Fingers are mapped absolutely from their anchor.
+        sample = self._glove.trusted
+        if sample.stamp_s != self._stamp_s:  # Gloves are often slower than the loop.
+            self._retargeted = self._retargeter.retarget(sample.keypoints)
+            self._stamp_s = sample.stamp_s
+        asked = self._mapping.target(self._retargeted, self._period_s)
+        blended: Vector = self._anchor + share * (asked - self._anchor)
+        return blended

@@ -1,0 +1,249 @@
+"""The runtime: one robot, one person, one policy, three rates, one of them driving.
+
+``Session`` wires devices, mappings and limits together and offers three loops. Run
+them with ``run_threads`` on a robot or ``run_events`` in simulation:
+
+    session.begin()
+    session.set_event(Event.START)
+    run_events(session.loops(), clock, duration_s=10.0)
+    session.flush()
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from dexhil.drivers.arm import Arm, ArmCommand
+from dexhil.drivers.camera import Camera
+from dexhil.drivers.clock import Clock
+from dexhil.drivers.glove import Glove
+from dexhil.drivers.hand import Hand, HandCommand
+from dexhil.drivers.joints import JointObservation, JointSpec
+from dexhil.drivers.switch import Switch
+from dexhil.drivers.tracker import Tracker
+from dexhil.teleop.authority import Authority, Drive, Verdict
+from dexhil.teleop.config import TeleopConfig
+from dexhil.teleop.follower import Follower, Timing
+from dexhil.teleop.frame import Sink
+from dexhil.teleop.human import HumanArm, HumanHand, Retargets
+from dexhil.teleop.ik import ArmIK
+from dexhil.teleop.mapping import ArmMapping, HandMapping
+from dexhil.teleop.policy_loop import Policy, PolicyLoop, Watches
+from dexhil.teleop.safety import FrozenMonitor, Limiter, Watch, Workspace
+from dexhil.teleop.schedule import Loop
+from dexhil.teleop.se3 import Vector, from_rpy, make_pose
+from dexhil.teleop.takeover import Event, Mode
+
+
+class Session:
+    """Three loops over connected devices, and the one authority they obey.
+
+    The devices must be connected, and arm and hand enabled, before ``begin``.
+
+    Args:
+        arm: Written by the arm loop alone.
+        hand: Written by the hand loop alone.
+        glove: The person's fingers.
+        tracker: The person's wrist.
+        switch: The person's buttons: ``takeover``, ``release``, ``start``, ``stop``,
+            ``success``, ``failure``.
+        cameras: By the name under which frames carry them.
+        policy: Proposes actions, if there is one.
+        perception: What the task knows about the world, if it does.
+        sink: Takes one frame per step of the policy's clock, if anybody wants them.
+        retargeter: Keypoints to hand joints.
+        ik: The arm's kinematics with the palm at its flange.
+        config: Rates and limits.
+        clock: The clock the devices stamp with.
+    """
+
+    def __init__(
+        self,
+        *,
+        arm: Arm,
+        hand: Hand,
+        glove: Glove,
+        tracker: Tracker,
+        switch: Switch,
+        retargeter: Retargets,
+        ik: ArmIK,
+        config: TeleopConfig,
+        clock: Clock,
+        cameras: Mapping[str, Camera] | None = None,
+        policy: Policy | None = None,
+        perception: Callable[[], Vector] | None = None,
+        sink: Sink | None = None,
+    ) -> None:
+        self._clock = clock
+        self._config = config
+        self._policy = policy
+        self._watches = Watches(
+            arm=Watch(arm, max_age_s=config.robot_max_age_s, values=_joints),
+            hand=Watch(hand, max_age_s=config.robot_max_age_s, values=_joints),
+            cameras={
+                name: Watch(camera, max_age_s=config.camera_max_age_s)
+                for name, camera in (cameras or {}).items()
+            },
+            glove=Watch(
+                glove,
+                max_age_s=config.glove_max_age_s,
+                values=lambda sample: sample.keypoints,
+                frozen=FrozenMonitor(config.frozen_samples, config.frozen_s),
+            ),
+            tracker=Watch(
+                tracker,
+                max_age_s=config.tracker_max_age_s,
+                values=lambda sample: np.concatenate([sample.position, sample.orientation]),
+                frozen=FrozenMonitor(config.frozen_samples, config.frozen_s),
+            ),
+        )
+        self._authority = Authority(
+            Watch(switch, max_age_s=config.switch_max_age_s), clock, self._refusal
+        )
+        self._arm = self._arm_follower(arm, ik)
+        self._hand = self._hand_follower(hand, retargeter)
+        self._policy_loop = PolicyLoop(
+            self._watches,
+            self._arm,
+            self._hand,
+            policy=policy,
+            perception=perception,
+            sink=sink,
+            shadow=config.shadow,
+            authority=self._authority,
+            clock=clock,
+        )
+        # In this order at the same instant: the policy sees the world before the
+        # devices move on, and its action is there when they do.
+        self._loops = [
+            Loop("policy", config.policy_rate_hz, self._policy_loop.tick),
+            Loop("arm", config.arm_rate_hz, self._arm.tick),
+            Loop("hand", config.hand_rate_hz, self._hand_tick),
+        ]
+
+    # -- For whoever runs it -------------------------------------------------
+
+    def loops(self) -> list[Loop]:
+        """Return the policy, arm and hand loops, in the order of simultaneous ticks."""
+        return list(self._loops)
+
+    def begin(self) -> None:
+        """Begin an episode: hold where the robot is. Not while the loops run.
+
+        Raises:
+            DoubtError: Where the robot is cannot be known.
+        """
+        for watch in (self._watches.glove, self._watches.tracker):
+            watch.clear()
+        self._authority.reset()
+        self._arm.reset()
+        self._hand.reset()
+        self._policy_loop.reset()
+
+    def flush(self) -> None:
+        """Write the frame of the last, still open step. Not while the loops run."""
+        self._policy_loop.close()
+
+    def set_event(self, event: Event, reason: str = "") -> None:
+        """Let an event happen as if the operator had pressed a button. From any thread."""
+        self._authority.apply(event, reason)
+
+    # -- What can be seen ----------------------------------------------------
+
+    @property
+    def drive(self) -> Drive:
+        """Who drives, since when, and why nobody does."""
+        return self._authority.drive
+
+    @property
+    def mode(self) -> Mode:
+        return self._authority.drive.mode
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the operator said about this episode, if anything."""
+        return self._authority.verdict
+
+    @property
+    def refused(self) -> str | None:
+        """Why the last event was refused; ``None`` once one was obeyed."""
+        return self._authority.refused
+
+    @property
+    def executed(self) -> Vector:
+        """The last commands that the devices took, arm first [rad]. Shape (n,)."""
+        return np.concatenate([self._arm.executed, self._hand.executed])
+
+    # -- Wiring --------------------------------------------------------------
+
+    def _hand_tick(self) -> None:
+        self._authority.poll()
+        self._hand.tick()
+
+    def _refusal(self, event: Event) -> str | None:
+        if event is Event.TAKE_OVER:
+            return self._watches.glove.doubt or self._watches.tracker.doubt
+        if event is Event.START and self._policy is None:
+            return "there is no policy to start."
+        return None
+
+    def _timing(self, rate_hz: float) -> Timing:
+        return Timing(
+            period_s=1.0 / rate_hz,
+            policy_period_s=1.0 / self._config.policy_rate_hz,
+            policy_max_age_s=self._config.policy_max_age_s,
+            ramp_s=self._config.ramp_s,
+        )
+
+    def _arm_follower(self, arm: Arm, ik: ArmIK) -> Follower:
+        config = self._config
+        workspace = Workspace(
+            np.array(config.workspace_low), np.array(config.workspace_high), ik.fk
+        )
+        timing = self._timing(config.arm_rate_hz)
+        mapping = ArmMapping(make_pose(config.cube_position, from_rpy(config.cube_rpy)))
+        return Follower(
+            self._watches.arm,
+            lambda joints: arm.command(ArmCommand(joint_positions=joints)).joint_positions,
+            Limiter(
+                str(arm),
+                arm.spec.position_limits,
+                _max_step(arm.spec, config.arm_speed_fraction, timing),
+                together=True,
+                workspace=workspace,
+            ),
+            HumanArm(self._watches.tracker, mapping, ik, workspace, timing.period_s),
+            lambda: self._policy_loop.arm_proposal,
+            authority=self._authority,
+            clock=self._clock,
+            timing=timing,
+        )
+
+    def _hand_follower(self, hand: Hand, retargeter: Retargets) -> Follower:
+        config = self._config
+        timing = self._timing(config.hand_rate_hz)
+        mapping = HandMapping(hand.spec.position_limits, config.bleed_rate)
+        return Follower(
+            self._watches.hand,
+            lambda joints: hand.command(HandCommand(joint_positions=joints)).joint_positions,
+            Limiter(
+                str(hand),
+                hand.spec.position_limits,
+                _max_step(hand.spec, config.hand_speed_fraction, timing),
+                together=False,
+            ),
+            HumanHand(self._watches.glove, mapping, retargeter, timing.period_s),
+            lambda: self._policy_loop.hand_proposal,
+            authority=self._authority,
+            clock=self._clock,
+            timing=timing,
+        )
+
+
+def _joints(sample: JointObservation) -> Vector:
+    return sample.joint_positions
+
+
+def _max_step(spec: JointSpec, speed_fraction: float, timing: Timing) -> Vector:
+    step: Vector = speed_fraction * spec.velocity_limits * timing.period_s
+    return step

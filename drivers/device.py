@@ -18,7 +18,6 @@ from typing import ClassVar, Generic, Protocol, Self, TypeVar, final
 
 from dexhil.drivers.clock import Clock, MonotonicClock
 from dexhil.drivers.errors import (
-    CommandError,
     ConnectError,
     DeviceError,
     FaultError,
@@ -220,11 +219,9 @@ class Device(ABC, Generic[SpecT, ObservationT]):
     @final
     @contextmanager
     def _tripping(self, action: str) -> Iterator[None]:
-        """Turn whatever a driver raises into a latched fault, unless it refused a command."""
+        """Turn whatever a driver raises into a latched fault."""
         try:
             yield
-        except CommandError:
-            raise
         except Exception as error:
             self._trip(f"{action} failed ({error})")
             raise FaultError(self._explain_fault()) from error

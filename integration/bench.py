@@ -25,7 +25,8 @@ from dexhil.teleop.frame import Sink
 from dexhil.teleop.ik import ArmIK
 from dexhil.teleop.schedule import Loop, run_events
 from dexhil.teleop.se3 import from_rpy, make_pose
-from dexhil.teleop.session import Policy, Session
+from dexhil.teleop.policy_loop import Policy
+from dexhil.teleop.session import Session
 from dexhil.teleop.takeover import Event
 
 # Longest latency of a person's devices, run before each attempt so that they have samples.
@@ -134,7 +135,7 @@ class Bench:
             loops = [Loop("operator", RATE_HZ, operator.tick), *loops]
         loops.append(Loop("judge", JUDGE_HZ, self.task.update))
         if policy is not None and role is not Role.DEMONSTRATE:
-            session.apply(Event.START)
+            session.set_event(Event.START)
         start_s = self.clock.now_s()
 
         def over() -> bool:
@@ -167,7 +168,7 @@ class Bench:
             switch=rig.switch,
             cameras=rig.cameras,
             policy=policy,
-            perception=self.task,
+            perception=self.task.perceive,
             sink=sink,
             retargeter=self._retargeter,
             ik=self._ik,

@@ -9,7 +9,7 @@ from dexhil.integration.operator.plush import Role
 from dexhil.integration.recorder import Recorder
 from dexhil.integration.statistics import Rate
 from dexhil.policy.episodes import DatasetWriter
-from dexhil.teleop.session import Policy
+from dexhil.teleop.policy_loop import Policy
 
 # Seeds of starts that never meet: evaluation must not see a start of the training data.
 DEMONSTRATION_SEEDS = 1_000_000

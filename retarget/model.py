@@ -22,6 +22,8 @@ class FingerModel:
         fingers: Their names, in the order of ``kinematics.tips`` (thumb first).
         chains: The hand as arrays, for compiled code.
         limits: Of the commanded joints [rad]. Shape (n, 2).
+        flexion_gains: How much each commanded joint bends each finger towards +x, coupled
+            joints included; zero for sideways joints and the thumb. Shape (fingers, n).
 
     Raises:
         RetargetError: A joint type is unknown, a tip hangs on no joint, or a joint
@@ -40,6 +42,7 @@ class FingerModel:
         self._origins = np.empty_like(self.chains.positions)
         self._axes = np.empty_like(self.chains.positions)
         self._tips = np.empty((len(self.fingers), 3))
+        self.flexion_gains = self._flexion_gains()
 
     def tips(self, joint_positions: Vector) -> Matrix:
         """Return the fingertips [m]. Shape (fingers, 3)."""
@@ -50,11 +53,6 @@ class FingerModel:
         """Return joint origins in the order of ``chains``, shape (rows, 3), and fingertips [m]."""
         self._forward(joint_positions)
         return self._origins.copy(), self._tips.copy()
-
-    def axes(self, joint_positions: Vector) -> Matrix:
-        """Return the direction of each joint axis of ``chains``. Shape (rows, 3)."""
-        self._forward(joint_positions)
-        return self._axes.copy()
 
     def jacobian(self, joint_positions: Vector) -> Matrix:
         """Return d tips / d joint_positions [m/rad]. Shape (fingers, 3, n)."""
@@ -76,6 +74,17 @@ class FingerModel:
         distances = [np.linalg.norm(self.tips(row) - origin, axis=1) for row in q]
         farthest: Vector = np.max(distances, axis=0)
         return farthest
+
+    def _flexion_gains(self) -> Matrix:
+        # With straight fingers, a joint that bends its finger has its axis along the palm's y.
+        self._forward(np.clip(np.zeros(self.n_joints), *self.limits.T))
+        gains = np.zeros((len(self.fingers), self.n_joints))
+        for finger in range(1, len(self.fingers)):
+            for row in range(*self.chains.starts[finger : finger + 2]):
+                if abs(self._axes[row, 1]) > 0.8:
+                    turn = self.chains.multipliers[row] * np.sign(self._axes[row, 1])
+                    gains[finger, self.chains.columns[row]] += turn
+        return gains
 
     def _forward(self, joint_positions: Vector) -> None:
         if joint_positions.shape != (self.n_joints,):

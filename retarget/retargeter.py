@@ -37,7 +37,9 @@ class RetargetConfig:
         contact_distance_m: Human gap at which contact is half on [m].
         contact_width_m: How gradually it comes on [m].
         posture_weight: Pull of flexing finger joints to the human's flexion [m²/rad²].
-        rest_weight: Pull of all other joints to the open hand [m²/rad²].
+        side_weight: Pull of the fingers' sideways joints to the open hand [m²/rad²]. Sideways
+            and twist are one motion of a curled finger; without it LEAP's fingers flip.
+        thumb_weight: Pull of the thumb's joints to the open hand [m²/rad²].
         damping: Of each Gauss-Newton step [m²/rad²].
         steps: Gauss-Newton steps per frame.
         max_step_rad: Largest motion of any joint per frame [rad].
@@ -48,8 +50,9 @@ class RetargetConfig:
     contact_distance_m: float = 0.02
     contact_width_m: float = 0.005
     posture_weight: float = 2e-4
-    rest_weight: float = 2e-5
-    damping: float = 2e-3
+    side_weight: float = 5e-4
+    thumb_weight: float = 2e-5
+    damping: float = 5e-3
     steps: int = 4
     max_step_rad: float = 0.25
 
@@ -88,14 +91,16 @@ class Retargeter:
         self._low, self._high = np.ascontiguousarray(self.model.limits.T)
         self._open = np.clip(_open_posture(kinematics), self._low, self._high)
         flexion = _flexion_map(self.model, self.fingers)
-        flexing = np.abs(flexion).sum(axis=1) > 0.0
+        flexing = self.model.flexion_gains.any(axis=0)
+        thumb = np.isin(kinematics.joint_names, kinematics.chains["thumb"])
+        weights = np.where(thumb, config.thumb_weight, config.side_weight)
         self._task = kernels.Task(
             fingers=self.fingers,
             scales=self.scales,
             wrist=self.wrist,
             rest=np.where(flexing, 0.0, self._open),
             flexion=flexion,
-            posture_weights=np.where(flexing, config.posture_weight, config.rest_weight),
+            posture_weights=np.where(flexing, config.posture_weight, weights),
             pair_weight=config.pair_weight,
             contact_weight=config.contact_weight,
             contact_distance=config.contact_distance_m,
@@ -165,21 +170,15 @@ def _open_posture(kinematics: Kinematics) -> Vector:
 def _flexion_map(model: FingerModel, fingers: npt.NDArray[np.int64]) -> Matrix:
     """Return joint angles per human flexion, shape (n, 15): knuckle, middle, end of each finger.
 
-    A joint flexes if its axis lies along y of the palm. A finger's flexing drives take
-    the human joints in order, the last one all that remain; a drive that bends several
-    coupled joints turns by less.
+    A finger's bending drives take the human joints in order, the last one all that
+    remain; a drive that bends several coupled joints turns by less.
     """
     out = np.zeros((model.n_joints, 15))
-    axes = model.axes(np.clip(np.zeros(model.n_joints), *model.limits.T))
-    chains = model.chains
     for row, finger in enumerate(fingers):
-        bend: dict[int, float] = {}
-        for joint in range(chains.starts[row], chains.starts[row + 1]):
-            if finger != 0 and abs(axes[joint, 1]) > 0.8:
-                column = int(chains.columns[joint])
-                turn = chains.multipliers[joint] * np.sign(axes[joint, 1])
-                bend[column] = bend.get(column, 0.0) + turn
-        for number, (column, gain) in enumerate(bend.items()):
-            last = 3 if number == len(bend) - 1 else number + 1
-            out[column, 3 * finger + number : 3 * finger + last] = 1.0 / gain
+        chain = model.chains.columns[slice(*model.chains.starts[row : row + 2])]
+        drives = [column for column in dict.fromkeys(chain) if model.flexion_gains[row, column]]
+        for number, column in enumerate(drives):
+            last = 3 if column == drives[-1] else number + 1
+            share = slice(3 * finger + number, 3 * finger + last)
+            out[column, share] = 1.0 / model.flexion_gains[row, column]
     return out

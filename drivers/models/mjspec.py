@@ -120,9 +120,7 @@ def _add_actuators(spec: mujoco.MjSpec, kinematics: Kinematics) -> None:
             forcelimited=mujoco.mjtLimited.mjLIMITED_TRUE,
             forcerange=[-effort, effort],
         )
-        actuator.set_to_position(
-            kp=_gain(kinematics, "kp", name), kv=_gain(kinematics, "kv", name)
-        )
+        actuator.set_to_position(kp=_gain(kinematics, "kp", name), kv=_gain(kinematics, "kv", name))
 
 
 def _shape(geom: Mapping[str, Any]) -> dict[str, Any]:

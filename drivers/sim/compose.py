@@ -30,15 +30,13 @@ def compose(arm: Kinematics, hand: Kinematics, scene: str, timestep_s: float) ->
     """
     world = read_scene(scene)
     world.option.timestep = timestep_s
-    # Arm first and hand second, onto the scene: attaching nested would nest the prefixes too.
     base = world.worldbody.add_frame()
     world.attach(to_mjspec(arm, actuated=True), frame=base, prefix=ARM)
     flange = world.body(ARM + arm.tips["flange"])
     mount = hand.extra["mount"]
     frame = flange.add_frame(pos=mount["position"], quat=quaternion_of_rpy(mount["rpy"]))
-    hand_spec = to_mjspec(hand, actuated=True)
-    hand_spec.body(hand.root).add_camera(name="wrist", **_WRIST_CAMERA)
-    world.attach(hand_spec, frame=frame, prefix=HAND)
+    world.attach(to_mjspec(hand, actuated=True), frame=frame, prefix=HAND)
+    world.body(HAND + hand.root).add_camera(name="wrist", **_WRIST_CAMERA)
     return world.compile()
 
 

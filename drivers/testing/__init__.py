@@ -1,9 +1,27 @@
 """The conformance suite: what it means to be a driver, as tests."""
 
-from dexhil.drivers.testing.conformance import (
-    ActuatorConformance,
-    DeviceConformance,
+from dexhil.drivers.testing.conformance import DeviceConformance
+from dexhil.drivers.testing.conformance_joints import (
+    ArmConformance,
     HandConformance,
+    JointConformance,
+)
+from dexhil.drivers.testing.conformance_sensors import (
+    CameraConformance,
+    GloveConformance,
+    StreamConformance,
+    SwitchConformance,
+    TrackerConformance,
 )
 
-__all__ = ["ActuatorConformance", "DeviceConformance", "HandConformance"]
+__all__ = [
+    "ArmConformance",
+    "CameraConformance",
+    "DeviceConformance",
+    "GloveConformance",
+    "HandConformance",
+    "JointConformance",
+    "StreamConformance",
+    "SwitchConformance",
+    "TrackerConformance",
+]

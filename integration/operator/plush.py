@@ -19,6 +19,10 @@ from dexhil.teleop.takeover import Mode
 
 TICK_S = 1.0 / RATE_HZ
 CLOSURES = np.linspace(0.0, 1.0, 11)
+# An enveloping grasp wants the toy deeper in the palm than where half-closed fingertips
+# and thumb face each other [m]; found by trial on the Allegro, and right on the others.
+_DEEPER = np.array([-0.032, -0.012, -0.017])
+_HALF_CLOSED = 4
 
 
 def grasp_rotation(pitch: float) -> Matrix:
@@ -81,7 +85,11 @@ class View:
 
 
 class Eyes:
-    """Looks at the simulated scene with a person's accuracy, and at the robot hand's posture."""
+    """Looks at the simulated scene with a person's accuracy, and at the robot hand's posture.
+
+    Attributes:
+        grasp_point: Where in the palm frame the toy's centre should be to be grasped [m].
+    """
 
     def __init__(
         self, task: PlushTask, retargeter: Retargeter, hand: HumanHand, rng: np.random.Generator
@@ -95,6 +103,8 @@ class Eyes:
                 joints = retargeter.retarget(keypoints)
             postures.append(joints)
         self._postures = np.array(postures)
+        tips = retargeter.model.tips(self._postures[_HALF_CLOSED])
+        self.grasp_point: Vector = 0.5 * (tips[0] + tips[1:4].mean(axis=0)) + _DEEPER
 
     def look(self, last: View | None, noise: float) -> View:
         """Return the scene, blended with the ``last`` look."""
@@ -140,7 +150,7 @@ class PlushOperator:
         self._toy_start = self._view.toy
         self._was_up = False
         self._press_s: float | None = None
-        self._plan = _Plan(task, self._config, rng)
+        self._plan = _Plan(eyes.grasp_point, self._config, rng)
         self._was_driving = False
         self.alarm: str | None = None
         self.alarm_s: float | None = None
@@ -152,7 +162,8 @@ class PlushOperator:
         driving = self._mode() is Mode.HUMAN
         if driving:
             if not self._was_driving:
-                self._plan.begin(self._view, self._person.closure, self._now_s)
+                height = float(self._toy_start[2])
+                self._plan.begin(self._view, self._person.closure, height, self._now_s)
             motion, closure = self._plan.step(self._view, self._now_s)
             self._person.carry(motion)
             self._person.closure = closure
@@ -202,14 +213,16 @@ class PlushOperator:
 class _Plan:
     """The grasp as a sequence of stages, in terms of where the palm should go."""
 
-    def __init__(self, task: PlushTask, config: OperatorConfig, rng: np.random.Generator) -> None:
-        self._task, self._config, self._rng = task, config, rng
+    def __init__(
+        self, grasp_point: Vector, config: OperatorConfig, rng: np.random.Generator
+    ) -> None:
+        self._grasp_point, self._config, self._rng = grasp_point, config, rng
         self._rotation = grasp_rotation(0.45)
         self.aim = self._new_aim()
         self._lead: deque[Vector] = deque(maxlen=12)
 
     def _new_aim(self) -> Vector:
-        aim = np.array(self._task.grasp_point) + self._config.aim_offset
+        aim = self._grasp_point + self._config.aim_offset
         return aim + self._config.aim_noise * self._rng.normal(size=3)
 
     @staticmethod
@@ -217,8 +230,16 @@ class _Plan:
         """Return the toy's centre in the palm frame [m]. Shape (3,)."""
         return view.palm[:3, :3].T @ (view.toy - view.palm[:3, 3])
 
-    def begin(self, view: View, closure: float, now_s: float) -> None:
-        """Start from how things are."""
+    def begin(self, view: View, closure: float, table_height: float, now_s: float) -> None:
+        """Start from how things are.
+
+        Args:
+            view: What is seen.
+            closure: Of the person's hand.
+            table_height: Of the toy's centre when it stands on the table [m].
+            now_s: Since the attempt began [s].
+        """
+        self._table_height = table_height
         self._intent = view.palm.copy()
         self._closure = closure
         self._bias = np.zeros(3)
@@ -267,7 +288,7 @@ class _Plan:
                     self._top = self._intent[:3, 3] + np.array([0.0, 0.0, 0.16])
                 return around, 0.13, 1.0
             case Stage.LIFT:
-                if elapsed_s > 1.2 and self._task.toy_lift < 0.03:
+                if elapsed_s > 1.2 and view.toy[2] < self._table_height + 0.03:
                     self.aim = self._new_aim()
                     self._enter(Stage.OPEN, now_s)
                 return self._top, 0.16, 1.0

@@ -32,7 +32,7 @@ class PlushConfig:
     """
 
     spread: tuple[float, float] = (0.05, 0.08)
-    centre: tuple[float, float] = (0.5, 0.0)
+    centre: tuple[float, float] = (0.6, 0.0)
     start_noise: float = 0.02
     perception_noise: float = 0.002
     time_limit_s: float = 8.0

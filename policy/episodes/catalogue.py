@@ -67,7 +67,9 @@ class Catalogue:
             listed = _require_same(layout.info, self._info())
             self._load()
             if listed != self.n_episodes:
-                self.repairs.append(f"info.json lists {self.n_episodes} episodes, it listed {listed}")
+                self.repairs.append(
+                    f"info.json lists {self.n_episodes} episodes, it listed {listed}"
+                )
         else:
             _require_empty(layout)
         self._write_summaries()

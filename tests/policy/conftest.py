@@ -56,6 +56,16 @@ def make_image(k: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.full((*SHAPE, 3), 5 * k, dtype=np.uint8)
 
 
+@pytest.fixture(name="make_frame")
+def _make_frame() -> Callable[[Features, int], Frame]:
+    return make_frame
+
+
+@pytest.fixture(name="make_image")
+def _make_image() -> Callable[[int], np.ndarray[Any, np.dtype[np.uint8]]]:
+    return make_image
+
+
 @pytest.fixture
 def add_frames() -> Callable[..., None]:
     """``add_frames(writer, features, n, start=0)``: append frames ``start`` to ``start + n - 1``."""

@@ -78,6 +78,22 @@ def test_coupled_joints_move_with_their_driver() -> None:
 
 
 @pytest.mark.parametrize("hand", HANDS)
+def test_flexion_gains_bend_fingers_out_of_the_palm(hand: str) -> None:
+    kinematics = load_kinematics(hand)
+    model = FingerModel(kinematics)
+    straight = np.clip(np.zeros(model.n_joints), *model.limits.T)
+    tips = model.tips(straight)
+    for finger in range(1, len(model.fingers)):
+        assert model.flexion_gains[finger].sum() == pytest.approx(
+            2.06399 if hand == "inspire" else 3.0
+        )
+        for column in np.flatnonzero(model.flexion_gains[finger]):
+            q = straight.copy()
+            q[column] += 0.3
+            assert model.tips(q)[finger, 0] > tips[finger, 0] + 0.005
+
+
+@pytest.mark.parametrize("hand", HANDS)
 def test_reach_is_further_than_any_sampled_posture_nearly(hand: str) -> None:
     kinematics = load_kinematics(hand)
     model = FingerModel(kinematics)

@@ -107,7 +107,7 @@ class ConstantPolicy:
 class Bench:
     """One session on fake devices, with an operator who never holds still."""
 
-    def __init__(self, clock=None, policy=None, seed=0, **options):
+    def __init__(self, clock=None, policy=lambda home: None, seed=0, **options):
         self.clock = clock or SimClock()
         home = np.array(UR5E.extra["home"], dtype=float)
         self.arm = FakeArm(
@@ -146,7 +146,7 @@ class Bench:
         self.frames = []
         self.config = TeleopConfig(**options)
         self.ik = ArmIK(UR5E, MOUNT, speed_fraction=self.config.arm_speed_fraction)
-        self.policy = policy
+        self.policy = policy(self.home)
         for device in (self.arm, self.hand, self.glove, self.tracker, self.switch):
             device.connect()
         self.arm.enable()
@@ -161,7 +161,7 @@ class Bench:
             ik=self.ik,
             config=self.config,
             clock=self.clock,
-            policy=policy,
+            policy=self.policy,
             sink=SimpleNamespace(write=self.frames.append),
         )
         self._rng = np.random.default_rng(seed)

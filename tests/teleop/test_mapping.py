@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from dexhil.teleop import se3
+from dexhil.teleop.errors import TeleopError
+from dexhil.teleop.mapping import ArmMapping, HandMapping
+
+vectors = arrays(np.float64, 3, elements=st.floats(-1, 1))
+quaternions = arrays(np.float64, 4, elements=st.floats(-1, 1)).filter(
+    lambda q: np.linalg.norm(q) > 0.1
+)
+poses = st.builds(se3.from_quaternion, vectors, quaternions)
+LIMITS = np.tile([0.0, 1.5], (4, 1))
+joints = arrays(np.float64, 4, elements=st.floats(0.0, 1.5))
+strides = st.lists(arrays(np.float64, 4, elements=st.floats(-0.3, 0.3)), max_size=30)
+
+
+def anchored(x, pose_ee, pose_cube):
+    mapping = ArmMapping(x)
+    mapping.anchor(pose_ee, pose_cube)
+    return mapping
+
+
+def test_equation_3_agrees_with_the_vector_worked_by_hand():
+    mapping = anchored(se3.make_pose([0.1, 0.0, 0.0]), np.eye(4), np.eye(4))
+    quarter = se3.exp_rotation([0.0, 0.0, np.pi / 2])
+    target = mapping.target(se3.make_pose(rotation=quarter))
+    np.testing.assert_allclose(target, se3.make_pose([-0.1, 0.1, 0.0], quarter), atol=1e-15)
+
+
+@given(poses, poses, poses)
+def test_the_anchor_itself_maps_to_no_motion(x, pose_ee, pose_cube):
+    target = anchored(x, pose_ee, pose_cube).target(pose_cube)
+    np.testing.assert_allclose(target, pose_ee, atol=1e-12)
+
+
+@given(poses, poses, poses, poses, poses)
+def test_it_does_not_matter_where_the_camera_stands(x, pose_ee, cube, moved, camera):
+    here = anchored(x, pose_ee, cube).target(moved)
+    there = anchored(x, pose_ee, camera @ cube).target(camera @ moved)
+    np.testing.assert_allclose(here, there, atol=1e-11)
+
+
+@given(poses, poses, vectors)
+def test_the_cubes_axes_move_the_end_effectors_axes(pose_ee, cube, motion):
+    mapping = anchored(np.eye(4), pose_ee, cube)
+    target = mapping.target(cube @ se3.make_pose(motion))
+    np.testing.assert_allclose(se3.inverse(pose_ee) @ target, se3.make_pose(motion), atol=1e-12)
+
+
+@given(poses, poses, poses, poses)
+def test_anchoring_again_continues_from_there(x, pose_ee, cube, moved):
+    mapping = anchored(x, pose_ee, cube)
+    reached = mapping.target(moved)
+    mapping.anchor(reached, cube)
+    np.testing.assert_allclose(mapping.target(cube), reached, atol=1e-11)
+
+
+def test_a_mapping_without_an_anchor_maps_nothing():
+    with pytest.raises(TeleopError, match="no anchor"):
+        ArmMapping(np.eye(4)).target(np.eye(4))
+    with pytest.raises(TeleopError, match="no anchor"):
+        HandMapping(LIMITS, 0.5).target(np.zeros(4), 0.01)
+
+
+def walk(executed, retargeted, steps, rate=0.5, dt_s=1 / 90):
+    """Yield (glove joints, hand joints, offset) along a walk of the glove."""
+    mapping = HandMapping(LIMITS, rate)
+    mapping.anchor(executed, retargeted)
+    for step in [np.zeros(4), *steps]:
+        retargeted = np.clip(retargeted + step, *LIMITS.T)
+        yield retargeted, mapping.target(retargeted, dt_s), mapping.offset
+
+
+@given(joints, joints)
+def test_the_first_hand_command_is_the_last_executed(executed, retargeted):
+    _, first, _ = next(walk(executed, retargeted, []))
+    np.testing.assert_allclose(first, executed, atol=1e-15)
+
+
+@given(joints, joints, strides)
+def test_hand_commands_stay_in_range_and_the_offset_only_shrinks(executed, retargeted, steps):
+    before = np.abs(executed - retargeted)
+    for _, command, offset in walk(executed, retargeted, steps):
+        assert (command >= 0.0).all()
+        assert (command <= 1.5).all()
+        assert (np.abs(offset) <= before + 1e-12).all()
+        before = np.abs(offset)
+
+
+@given(joints, joints, strides)
+def test_a_robot_finger_never_moves_against_the_persons(executed, retargeted, steps):
+    glove, command = retargeted, executed
+    for new_glove, new_command, _ in walk(executed, retargeted, steps):
+        assert ((new_command - command) * (new_glove - glove) >= -1e-12).all()
+        glove, command = new_glove, new_command
+
+
+def test_a_still_trembling_hand_pays_nothing_off():
+    rng = np.random.default_rng(0)
+    mapping = HandMapping(LIMITS, 0.5)
+    mapping.anchor(np.full(4, 1.0), np.full(4, 0.5))
+    for _ in range(900):
+        mapping.target(0.5 + rng.normal(0.0, 0.003, 4), 1 / 90)
+    np.testing.assert_allclose(mapping.offset, 0.5)
+
+
+def test_moving_fingers_reach_the_absolute_mapping_at_a_bounded_rate():
+    mapping = HandMapping(LIMITS, 0.2)
+    mapping.anchor(np.full(4, 0.8), np.full(4, 0.5))
+    offsets = []
+    for k in range(900):
+        mapping.target(0.5 + 0.3 * np.sin(3.0 * k / 90) * np.ones(4), 1 / 90)
+        offsets.append(mapping.offset[0])
+    assert offsets[-1] == 0.0
+    assert np.abs(np.diff(offsets)).max() <= 0.2 / 90 + 1e-12

@@ -1,0 +1,390 @@
+import threading
+
+import numpy as np
+import pytest
+
+from dexhil.drivers.clock import MonotonicClock
+from dexhil.retarget.errors import RetargetError
+from dexhil.teleop import se3
+from dexhil.teleop.errors import DoubtError
+from dexhil.teleop.follower import Proposal
+from dexhil.teleop.schedule import run_threads
+from dexhil.teleop.takeover import Event, Mode
+
+
+@pytest.fixture
+def driving(make_bench, constant_policy):
+    """Return a function that makes a bench with a policy or a person at work for a while."""
+
+    def start(button, duration_s=0.613, **options):
+        bench = make_bench(policy=lambda home: constant_policy(home + 0.1), **options)
+        bench.press(button)
+        bench.run(duration_s)
+        assert bench.session.mode is {"takeover": Mode.HUMAN, "start": Mode.POLICY}[button]
+        return bench
+
+    return start
+
+
+def test_a_session_begins_by_holding_where_the_robot_is(make_bench):
+    bench = make_bench()
+    bench.run(0.5)
+    arm, hand = bench.commands()
+    np.testing.assert_array_equal(np.ptp(arm, axis=0), 0.0)
+    np.testing.assert_array_equal(np.ptp(hand, axis=0), 0.0)
+    np.testing.assert_array_equal(bench.session.executed, bench.home)
+    assert (len(arm), len(hand), len(bench.frames)) == (15, 45, 9)
+
+
+# -- Takeover jumps nowhere --------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase_s", [0.5, 0.5123, 0.611, 0.777])
+def test_the_first_command_of_a_person_is_the_last_executed_one(driving, phase_s):
+    bench = driving("start", phase_s)
+    before = bench.session.executed
+    bench.press("takeover")
+    n_arm, n_hand = len(bench.arm.sent), len(bench.hand.sent)
+    bench.run(0.04)
+    assert bench.session.mode is Mode.HUMAN
+    # The arm's first command as HUMAN may be its second here, if its tick came
+    # before the hand loop had polled the switch.
+    arm_steps = np.diff([before[:6], *(q for _, q in bench.arm.sent[n_arm:])], axis=0)
+    first_hand = bench.hand.sent[n_hand][1]
+    np.testing.assert_allclose(first_hand, before[6:], atol=1e-12)
+    pose = bench.ik.fk(before[:6])
+    for _, joints in bench.arm.sent[n_arm:][:1]:
+        metres, radians = se3.distance(bench.ik.fk(joints), pose)
+        assert metres < 5e-4
+        assert radians < np.deg2rad(0.2)
+    assert np.abs(arm_steps).max() < 0.01
+
+
+def test_authority_grows_over_the_ramp_and_then_the_person_has_all_of_it(driving):
+    bench = driving("start")
+    bench.press("takeover")
+    bench.frames.clear()
+    bench.run(1.0)
+    shares = [frame.authority for frame in bench.frames]
+    assert shares == sorted(shares)
+    assert 0.0 < shares[3] < 1.0
+    assert shares[-1] == 1.0
+
+
+def test_hand_back_starts_from_the_last_executed_command_and_arrives(driving):
+    bench = driving("takeover")
+    before, n_hand = bench.session.executed, len(bench.hand.sent)
+    bench.press("start")
+    bench.run(1.5)
+    steps = np.diff([before[6:], *(q for _, q in bench.hand.sent[n_hand:])], axis=0)
+    assert np.abs(steps[0]).max() < 1e-12
+    assert np.abs(steps).max() < 0.1
+    np.testing.assert_allclose(bench.session.executed, bench.home + 0.1, atol=1e-9)
+
+
+def test_without_limits_or_ramp_the_executed_action_is_the_proposed_one(make_bench):
+    rng = np.random.default_rng(3)
+
+    class Wandering:
+        execute_steps = 3
+
+        def reset(self):
+            pass
+
+        def infer(self, observation):
+            here = observation["observation.state"][:22]
+            return here + np.cumsum(rng.normal(0.0, 0.01, (6, 22)), axis=0)
+
+    bench = make_bench(policy=lambda _: Wandering(), ramp_s=0.0)
+    bench.press("start")
+    bench.run(2.0)
+    driven = [f for f in bench.frames if f.mode is Mode.POLICY and f.proposal is not None]
+    assert len(driven) > 30
+    for frame in driven:
+        np.testing.assert_allclose(frame.executed, frame.proposal, atol=1e-8)
+
+
+def test_pressing_takeover_again_anchors_again_without_a_new_segment(driving):
+    bench = driving("takeover")
+    before, drive = bench.session.executed, bench.session.drive
+    bench.press("takeover")
+    n_hand = len(bench.hand.sent)
+    bench.run(0.01)
+    assert bench.session.drive.epoch == drive.epoch + 1
+    assert bench.session.drive.segment == drive.segment
+    np.testing.assert_allclose(bench.hand.sent[n_hand][1], before[6:], atol=1e-12)
+
+
+# -- The policy --------------------------------------------------------------------
+
+
+def test_hand_back_flushes_the_chunk_and_asks_again_from_what_is_seen_then(driving):
+    bench = driving("start")
+    bench.press("takeover")
+    bench.run(0.5)
+    inferences, resets = bench.policy.inferences, bench.policy.resets
+    bench.policy.action = bench.home + 0.2
+    bench.press("start")
+    bench.run(0.1)
+    assert bench.policy.resets == resets + 1
+    assert bench.policy.inferences == inferences + 1
+    n = len(bench.home)
+    state = bench.policy.observations[-1]["observation.state"]
+    assert np.abs(state[:n] - bench.session.executed).max() < 0.1
+    assert bench.session._policy_loop.hand_proposal.joint_positions[0] == pytest.approx(0.5)
+
+
+def test_a_proposal_made_for_another_drive_is_dropped(driving):
+    bench = driving("takeover")
+    late = bench.session.drive.epoch - 1
+    bench.press("start")
+    bench.run(0.012)
+    loop, n = bench.session._policy_loop, len(bench.hand.sent)
+    loop._policy = None  # Nothing but the late proposal is left to obey.
+    loop.hand_proposal = Proposal(bench.clock.now_s(), late, np.full(16, 1.4))
+    bench.run(0.2)
+    hand = np.array([q for _, q in bench.hand.sent[n:]])
+    assert len(hand) >= 17
+    np.testing.assert_array_equal(np.ptp(hand, axis=0), 0.0)
+
+
+def test_a_policy_that_falls_silent_holds_the_robot(driving):
+    bench = driving("start")
+    bench.session._policy_loop._policy = None
+    bench.run(1.0)
+    assert bench.session.mode is Mode.HOLD
+    assert "no action for" in bench.session.drive.reason
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [(np.full(22, np.nan), "not finite"), (np.zeros(5), r"shape \(8, 5\)")],
+)
+def test_a_policy_that_talks_nonsense_holds_the_robot(driving, action, reason):
+    bench = driving("start")
+    before = bench.session.executed
+    bench.policy.action = action
+    bench.run(0.3)
+    assert bench.session.mode is Mode.HOLD
+    pytest.raises(DoubtError, _raise, bench.session.drive.reason).match(reason)
+    assert np.abs(bench.session.executed - before).max() < 0.1
+
+
+def _raise(reason):
+    raise DoubtError(reason)
+
+
+def test_the_policy_proposes_while_a_person_drives(driving):
+    bench = driving("takeover")
+    assert len(bench.frames) > 10
+    assert all(f.proposal is not None for f in bench.frames[1:])
+    assert bench.frames[-1].human is not None
+
+
+def test_a_session_without_a_policy_refuses_to_start_it(make_bench):
+    bench = make_bench()
+    bench.press("start")
+    bench.run(0.1)
+    assert bench.session.mode is Mode.HOLD
+    assert "no policy" in bench.session.refused
+
+
+# -- Doubt holds in the same tick ----------------------------------------------------
+
+
+def hurt(bench, device, fault):
+    """Break a device, run until it shows, and return the time it took to hold [s]."""
+    broken_s = bench.clock.now_s()
+    getattr(getattr(bench, device).faults, fault)()
+    bench.run(2.0, until=lambda: bench.session.mode is Mode.HOLD)
+    assert bench.session.mode is Mode.HOLD
+    return bench.clock.now_s() - broken_s
+
+
+@pytest.mark.parametrize("device", ["glove", "tracker"])
+@pytest.mark.parametrize(
+    ("fault", "within_s"), [("nan", 0.034), ("unplug", 0.034), ("freeze", 0.235), ("repeat", 0.54)]
+)
+def test_a_person_who_cannot_be_seen_stops_driving(driving, device, fault, within_s):
+    bench = driving("takeover")
+    assert hurt(bench, device, fault) <= within_s
+    assert bench.session.drive.reason
+    held = bench.session.executed
+    bench.run(0.2)
+    np.testing.assert_array_equal(bench.session.executed, held)
+
+
+def test_nan_keypoints_hold_before_another_command_is_computed(driving):
+    bench = driving("takeover")
+    held = bench.session.executed[6:]
+    bench.glove.faults.nan()
+    n = len(bench.hand.sent)
+    bench.run(0.012)
+    np.testing.assert_array_equal(bench.hand.sent[n][1], held)
+    assert bench.session.mode is Mode.HOLD
+
+
+@pytest.mark.parametrize("device", ["arm", "hand"])
+@pytest.mark.parametrize("fault", ["freeze", "unplug", "nan"])
+@pytest.mark.parametrize("button", ["takeover", "start"])
+def test_a_robot_that_cannot_be_seen_is_held_whoever_drives(driving, device, fault, button):
+    bench = driving(button)
+    assert hurt(bench, device, fault) <= 0.134
+
+
+@pytest.mark.parametrize("device", ["glove", "tracker"])
+def test_the_policy_does_not_need_the_person(driving, device):
+    bench = driving("start")
+    getattr(bench, device).faults.unplug()
+    bench.run(0.5)
+    assert bench.session.mode is Mode.POLICY
+
+
+@pytest.mark.parametrize("device", ["glove", "tracker"])
+def test_taking_over_blindly_is_refused_and_changes_nothing(driving, device):
+    bench = driving("start")
+    getattr(bench, device).faults.unplug()
+    bench.run(0.1)
+    bench.press("takeover")
+    bench.run(0.1)
+    assert bench.session.mode is Mode.POLICY
+    assert "unplugged" in bench.session.refused
+
+
+def test_a_dead_switch_holds_the_robot(driving):
+    bench = driving("start")
+    bench.switch.faults.unplug()
+    bench.run(0.02)
+    assert bench.session.mode is Mode.HOLD
+
+
+def test_a_retargeter_that_gives_up_holds_the_hand(driving):
+    bench = driving("takeover")
+
+    def refuse(keypoints):
+        raise RetargetError("the keypoints are mirrored")
+
+    bench.session._hand._human._retargeter.retarget = refuse
+    held, n = bench.session.executed[6:], len(bench.hand.sent)
+    bench.run(0.02)
+    assert bench.session.mode is Mode.HOLD
+    assert "mirrored" in bench.session.drive.reason
+    np.testing.assert_array_equal(bench.hand.sent[n][1], held)
+
+
+def test_after_doubt_only_a_deliberate_press_drives_again(driving):
+    bench = driving("takeover")
+    bench.switch.press("takeover")  # And keeps it down.
+    hurt(bench, "glove", "nan")
+    bench.glove.faults.clear()
+    bench.run(0.5)
+    assert bench.session.mode is Mode.HOLD
+    bench.switch.release("takeover")
+    bench.press("takeover")
+    held = bench.session.executed[6:]
+    n = len(bench.hand.sent)
+    bench.run(0.1)
+    assert bench.session.mode is Mode.HUMAN
+    np.testing.assert_allclose(bench.hand.sent[n][1], held, atol=1e-12)
+
+
+# -- Buttons, frames, threads ---------------------------------------------------------
+
+
+def test_presses_in_one_poll_end_on_the_careful_side(driving):
+    bench = driving("start")
+    for button in ("stop", "takeover", "start"):
+        bench.press(button)
+    bench.run(0.02)
+    assert bench.session.mode is Mode.HOLD
+
+
+def test_presses_made_before_the_episode_are_forgotten(make_bench):
+    bench = make_bench()
+    bench.press("takeover")
+    bench.session.begin()
+    bench.run(0.1)
+    assert bench.session.mode is Mode.HOLD
+
+
+@pytest.mark.parametrize("verdict", ["success", "failure"])
+def test_the_operators_verdict_lasts_one_episode(driving, verdict):
+    bench = driving("takeover")
+    assert bench.session.verdict is None
+    bench.press(verdict)
+    bench.run(0.02)
+    assert bench.session.verdict == verdict
+    bench.session.begin()
+    assert bench.session.verdict is None
+
+
+def test_a_frame_holds_what_was_sent_between_its_observation_and_the_next(driving):
+    bench = driving("takeover", 1.0)
+    bench.session.flush()
+    assert len(bench.frames) == 20
+    for frame, following in zip(bench.frames, bench.frames[1:], strict=False):
+        sent = [q for t, q in bench.hand.sent if t < following.stamp_s - 1e-9]
+        np.testing.assert_array_equal(frame.executed[6:], sent[-1])
+        # The robot is perfect, so the next observation shows what was executed.
+        np.testing.assert_array_equal(following.state[:22], frame.executed)
+
+
+def test_frames_tell_drivers_apart(driving):
+    bench = driving("start", 0.5)
+    for button in ("takeover", "release", "start", "stop"):
+        bench.press(button)
+        bench.run(0.5)
+    seen = list(dict.fromkeys((f.mode, f.segment, f.intervention) for f in bench.frames[1:]))
+    driven = [(mode, segment) for mode, segment, _ in seen]
+    assert list(dict.fromkeys(driven)) == [
+        (Mode.POLICY, 1),
+        (Mode.HUMAN, 2),
+        (Mode.HOLD, 3),
+        (Mode.POLICY, 4),
+        (Mode.HOLD, 5),
+    ]
+    assert all(f.intervention for f in bench.frames if f.mode is Mode.HUMAN)
+    assert not any(f.intervention for f in bench.frames if f.segment in {1, 4, 5})
+    assert all(bool(f.reason) == (f.mode is Mode.HOLD) for f in bench.frames)
+    assert all(f.human is None for f in bench.frames if f.mode is not Mode.HUMAN)
+
+
+def test_beginning_again_begins_a_new_episode(driving):
+    bench = driving("takeover")
+    bench.session.begin()
+    assert bench.session.mode is Mode.HOLD
+    assert bench.session.drive.segment == 0
+    bench.frames.clear()
+    bench.session.set_event(Event.TAKE_OVER)
+    bench.run(0.3)
+    assert {f.segment for f in bench.frames} == {1}
+
+
+def test_the_same_seed_gives_the_same_frames(driving):
+    runs = []
+    for _ in range(2):
+        bench = driving("start", seed=7)
+        for button in ("takeover", "start"):
+            bench.press(button)
+            bench.run(0.7)
+        runs.append([(f.stamp_s, f.mode, f.executed.tobytes()) for f in bench.frames])
+    assert runs[0] == runs[1]
+    assert len(runs[0]) > 30
+
+
+def test_the_same_session_runs_in_threads_and_stops_cleanly(make_bench):
+    bench = make_bench(clock=MonotonicClock())
+    stop, threads = threading.Event(), threading.active_count()
+
+    def operate():
+        bench.operate()
+        if bench.operator.stats.ticks == 10:
+            bench.press("takeover")
+        if len(bench.frames) >= 12:
+            stop.set()
+
+    bench.operator.tick = operate
+    run_threads([bench.operator, *bench.session.loops()], stop)
+    assert threading.active_count() == threads
+    assert bench.session.mode is Mode.HUMAN
+    assert bench.frames[-1].intervention

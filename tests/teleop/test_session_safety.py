@@ -1,0 +1,89 @@
+"""Whatever a person, a glove, a tracker or a policy does, what is sent is safe."""
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dexhil.drivers.glove import GloveObservation
+from dexhil.drivers.tracker import TrackerObservation
+
+LOW, HIGH = np.array([-0.3, -0.4, 0.2]), np.array([0.5, 0.4, 0.9])
+
+numbers = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True, width=64),
+    st.sampled_from([np.nan, np.inf, -np.inf, 1e308, -1e308, 0.0, 0.3, 5.0]),
+)
+buttons = st.sampled_from(["takeover", "release", "start", "stop", None, None])
+moments = st.tuples(buttons, st.sampled_from(["live", "broken"]), numbers, numbers, numbers)
+
+
+class Wild:
+    """A policy that says anything at all."""
+
+    execute_steps = 2
+
+    def __init__(self, size, seed):
+        self.size, self.value = size, 0.0
+        self.rng = np.random.default_rng(seed)
+
+    def reset(self):
+        pass
+
+    def infer(self, observation):
+        del observation
+        actions = self.rng.uniform(-4.0, 4.0, (4, self.size))
+        actions[:, self.rng.integers(self.size)] = self.value
+        return actions
+
+
+@settings(
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.lists(moments, min_size=2, max_size=10), st.integers(0, 100))
+def test_every_command_is_finite_in_range_slow_enough_and_in_the_box(make_bench, story, seed):
+    policy = Wild(22, seed)
+    bench = make_bench(
+        policy=lambda _: policy, workspace_low=tuple(LOW), workspace_high=tuple(HIGH)
+    )
+    palm = bench.ik.fk(bench.home[:6])[:3, 3]
+    assert ((palm >= LOW) & (palm <= HIGH)).all()
+    live = bench.operator.tick
+    for button, operator, glove, tracker, action in story:
+        policy.value = action
+        if button is not None:
+            bench.press(button)
+        rng = np.random.default_rng(seed)
+
+        def broken(glove=glove, tracker=tracker, rng=rng):
+            now_s = bench.clock.now_s()
+            keypoints = rng.normal(0.1, 0.1, (21, 3))
+            keypoints[rng.integers(21), rng.integers(3)] = glove
+            bench.glove._shown = GloveObservation(stamp_s=now_s, keypoints=keypoints)
+            bench.tracker._shown = TrackerObservation(
+                stamp_s=now_s,
+                position=np.array([tracker, *rng.normal(0.0, 0.3, 2)]),
+                orientation=rng.normal(0.0, 1.0, 4) * (abs(tracker) != 5.0),
+            )
+
+        bench.operator.tick = broken if operator == "broken" else live
+        bench.run(0.15)
+    check(bench)
+
+
+def check(bench):
+    arm, hand = bench.commands()
+    for commands, device, fraction, rate_hz in (
+        (arm, bench.arm, bench.config.arm_speed_fraction, 30),
+        (hand, bench.hand, bench.config.hand_speed_fraction, 90),
+    ):
+        low, high = device.spec.position_limits.T
+        assert np.isfinite(commands).all()
+        assert (commands >= low).all()
+        assert (commands <= high).all()
+        steps = np.abs(np.diff(commands, axis=0))
+        assert (steps <= fraction * device.spec.velocity_limits / rate_hz + 1e-12).all()
+    palms = np.array([bench.ik.fk(joints)[:3, 3] for joints in arm])
+    assert (palms >= LOW).all()
+    assert (palms <= HIGH).all()

@@ -106,7 +106,8 @@ class Device(ABC, Generic[SpecT, ObservationT]):
 
         Raises:
             ConnectError: The device did not answer in time.
-            ConfigError: Something that the rig file names is missing or wrong.
+            DeviceError: Any other of ours, unchanged, where the driver knows better
+                what is wrong, e.g. a ``ConfigError`` for a missing file.
             LifecycleError: It is already connected.
         """
         with self._lock:

@@ -167,6 +167,9 @@ def read_rig(path: Path) -> RigFile:
         raise ConfigError(
             f"{path}: unknown tables {unknown}. Known: {', '.join((*KINDS, 'world', 'teleop'))}."
         )
+    for name, table in {**tables, "world": world or {}, "teleop": teleop}.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {name!r} must be a table, is {table!r}.")
     devices = tuple(
         _entry(path, kind, name, table)
         for kind, named in tables.items()
@@ -185,4 +188,6 @@ def _entry(path: Path, kind: str, name: str, table: object) -> RigEntry:
         raise ConfigError(
             f"{path}: [{kind}.{name}] names no driver. Installed: {', '.join(available(kind))}."
         ) from None
+    if not isinstance(driver, str):
+        raise ConfigError(f"{path}: [{kind}.{name}] driver must be a name, is {driver!r}.")
     return RigEntry(kind=kind, name=name, driver=driver, options=options)

@@ -213,7 +213,8 @@ def teleop_config(rig: Rig) -> TeleopConfig:
 def make_ik(rig: Rig) -> ArmIK:
     """Return inverse kinematics for the rig's arm with its hand."""
     mount = rig.hand.spec.kinematics.extra["mount"]
-    return ArmIK(rig.arm.spec.kinematics, mount)
+    speed_fraction = teleop_config(rig).arm_speed_fraction
+    return ArmIK(rig.arm.spec.kinematics, mount, speed_fraction=speed_fraction)
 
 
 def cube_mount(config: TeleopConfig) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

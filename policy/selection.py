@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from dexhil.policy.episode import Episode
+from dexhil.policy.episodes import Episode
 
 
 def last_takeover_to_completion(episode: Episode) -> Episode | None:

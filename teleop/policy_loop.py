@@ -122,13 +122,13 @@ class PolicyLoop:
         """Close the last step and open the next."""
         self.close()
         drive = self._authority.drive
+        self._proposed = None
         try:
-            opened = self._observe()
-            action = self._propose(drive, opened)
+            self._opened = self._observe()
+            action = self._proposed = self._propose(drive, self._opened)
         except DoubtError as doubt:
             self._authority.doubt(str(doubt))
             return
-        self._opened, self._proposed = opened, action
         if action is not None and drive.mode is Mode.POLICY:
             now_s, n = self._clock.now_s(), len(self._arm.executed)
             self.arm_proposal = Proposal(now_s, drive.epoch, action[:n])

@@ -228,20 +228,32 @@ class Watch(Generic[ObservationT]):
 
     def clear(self) -> None:
         """Forget every sample."""
-        self.newest: ObservationT | None = None
-        self.doubt: str | None = f"{self._device}: not observed yet."
+        # Sample and doubt are replaced together: two loops may watch one device.
+        self._seen: tuple[ObservationT | None, str | None] = (
+            None,
+            f"{self._device}: not observed yet.",
+        )
         if self._frozen is not None:
             self._frozen.clear()
+
+    @property
+    def newest(self) -> ObservationT | None:
+        """The newest sample, usable or not."""
+        return self._seen[0]
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the newest sample must not be used, or ``None``."""
+        return self._seen[1]
 
     def look(self, now_s: float) -> None:
         """Take the newest sample and judge it. Never raises for what a device does."""
         try:
             sample = self._device.observe()
         except (DeviceError, OSError) as error:
-            self.doubt = str(error) or repr(error)
+            self._seen = (self.newest, str(error) or repr(error))
             return
-        self.newest = sample
-        self.doubt = self._judge(sample, now_s)
+        self._seen = (sample, self._judge(sample, now_s))
 
     def require(self, now_s: float) -> ObservationT:
         """Take the newest sample.
@@ -259,13 +271,15 @@ class Watch(Generic[ObservationT]):
         Raises:
             DoubtError: It must not be used.
         """
-        if self.doubt is not None or self.newest is None:
-            raise DoubtError(self.doubt)
-        return self.newest
+        sample, doubt = self._seen
+        if doubt is not None or sample is None:
+            raise DoubtError(doubt)
+        return sample
 
     def age_s(self, now_s: float) -> float:
         """Return the age of the newest sample [s]; infinite if there is none."""
-        return math.inf if self.newest is None else now_s - self.newest.stamp_s
+        newest = self.newest
+        return math.inf if newest is None else now_s - newest.stamp_s
 
     def _judge(self, sample: ObservationT, now_s: float) -> str | None:
         age_s = now_s - sample.stamp_s

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from dexhil.drivers.hand.hand import Hand, HandCommand, HandObservation, HandSpec
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.faults import Faults
+from dexhil.drivers.hand.hand import Hand, HandCommand, HandObservation, HandSpec
 from dexhil.drivers.sim.port import WATCHDOG_S
 from dexhil.drivers.sim.world import World
 

@@ -88,7 +88,7 @@ def _gain(kinematics: Kinematics, key: str, joint: str) -> float:
     return float(value[kinematics.joint_names.index(joint)] if isinstance(value, list) else value)
 
 
-def _add_joint(body: Any, joint: Joint, kinematics: Kinematics) -> None:  # noqa: ANN401
+def _add_joint(body: Any, joint: Joint, kinematics: Kinematics) -> None:
     body.add_joint(
         name=joint.name,
         axis=joint.axis,

@@ -3,6 +3,7 @@
 from importlib.resources import files
 
 import mujoco
+import numpy as np
 
 from dexhil.drivers.errors import ConfigError
 from dexhil.drivers.models.kinematics import Kinematics
@@ -11,11 +12,21 @@ from dexhil.drivers.models.mjspec import quaternion_of_rpy, to_mjspec
 ARM = "arm_"
 HAND = "hand_"
 
-# Looks from behind the wrist over the palm at the fingertips, along the hand.
-_WRIST_CAMERA = {
-    "pos": [0.11, 0.0, -0.06],
-    "xyaxes": [0.0, 1.0, 0.0, 0.9, 0.0, 0.43],
-    "fovy": 70.0,
+# Under the palm, looking along the fingers; its up is the world's up while the palm is down.
+# In a frame at the flange that is turned like the palm, so that every hand is seen alike.
+_WRIST_CAMERA_POSITION = np.array([0.15, -0.04, -0.02])
+_WRIST_CAMERA_XYAXES = [0.0, -1.0, 0.0, -0.93, 0.0, -0.37]
+_WRIST_CAMERA_FOVY = 75.0
+
+# Fills the gap between flange and hand for the eye; it touches nothing.
+_ADAPTER = {
+    "type": mujoco.mjtGeom.mjGEOM_CAPSULE,
+    "fromto": [0.0, 0.0, 0.0, 0.0, 0.0, 0.035],
+    "size": [0.022, 0.0, 0.0],
+    "mass": 0.05,
+    "rgba": [0.30, 0.31, 0.34, 1.0],
+    "contype": 0,
+    "conaffinity": 0,
 }
 
 
@@ -35,8 +46,14 @@ def compose(arm: Kinematics, hand: Kinematics, scene: str, timestep_s: float) ->
     flange = world.body(ARM + arm.tips["flange"])
     mount = hand.extra["mount"]
     frame = flange.add_frame(pos=mount["position"], quat=quaternion_of_rpy(mount["rpy"]))
+    flange.add_geom(**_ADAPTER)
     world.attach(to_mjspec(hand, actuated=True), frame=frame, prefix=HAND)
-    world.body(HAND + hand.root).add_camera(name="wrist", **_WRIST_CAMERA)
+    world.body(HAND + hand.root).add_camera(
+        name="wrist",
+        pos=_WRIST_CAMERA_POSITION - [0.0, 0.0, mount["position"][2]],
+        xyaxes=_WRIST_CAMERA_XYAXES,
+        fovy=_WRIST_CAMERA_FOVY,
+    )
     return world.compile()
 
 

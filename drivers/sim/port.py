@@ -45,10 +45,14 @@ class JointPort:
         first = model.actuator(prefix + self.names[0]).id
         self._actuators = slice(first, first + len(self.names))
         self._set_point: Vector = data.ctrl[self._actuators]  # The servos read this very memory.
+        self._position_limits = kinematics.position_limits.T
         self._velocity_limits = kinematics.velocity_limits
         self._followers = [
-            (model.joint(prefix + joint.name).qposadr[0], self.names.index(joint.mimic[0]))
-            + joint.mimic[1:]
+            (
+                model.joint(prefix + joint.name).qposadr[0],
+                self.names.index(joint.mimic[0]),
+                *joint.mimic[1:],
+            )
             for joint in kinematics.joints
             if joint.mimic is not None
         ]
@@ -64,10 +68,10 @@ class JointPort:
             return data.qpos[self._qpos], data.qvel[self._qvel], efforts
 
     def set_target(self, positions: Vector) -> None:
-        """Head for ``positions`` [rad], shape (n,), within the limits of the joints."""
+        """Head for ``positions`` [rad], shape (n,), or the nearest the joints can reach."""
         with self._lock:
             self._catch_up()
-            self._target = np.array(positions, dtype=np.float64)
+            self._target = np.clip(positions, *self._position_limits)
             self._commanded_s = self._data.time
 
     def hold(self) -> None:

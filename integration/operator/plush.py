@@ -20,8 +20,9 @@ from dexhil.teleop.takeover import Mode
 TICK_S = 1.0 / RATE_HZ
 CLOSURES = np.linspace(0.0, 1.0, 11)
 # An enveloping grasp wants the toy deeper in the palm than where half-closed fingertips
-# and thumb face each other [m]; found by trial on the Allegro, and right on the others.
-_DEEPER = np.array([-0.032, -0.012, -0.017])
+# and thumb face each other [m]. Found by trial, as a person finds it with a new hand.
+_DEEPER = {"leap": (-0.032, -0.012, -0.032)}
+_DEEPER_BY_DEFAULT = (-0.032, -0.012, -0.017)
 _HALF_CLOSED = 4
 
 
@@ -104,7 +105,8 @@ class Eyes:
             postures.append(joints)
         self._postures = np.array(postures)
         tips = retargeter.model.tips(self._postures[_HALF_CLOSED])
-        self.grasp_point: Vector = 0.5 * (tips[0] + tips[1:4].mean(axis=0)) + _DEEPER
+        deeper = _DEEPER.get(task.world.hand.kinematics.model, _DEEPER_BY_DEFAULT)
+        self.grasp_point: Vector = 0.5 * (tips[0] + tips[1:4].mean(axis=0)) + deeper
 
     def look(self, last: View | None, noise: float) -> View:
         """Return the scene, blended with the ``last`` look."""

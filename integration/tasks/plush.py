@@ -12,7 +12,6 @@ import numpy as np
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.sim.world import World
 from dexhil.integration.tasks.task import JUDGE_HZ
-from dexhil.teleop.se3 import from_quaternion
 
 LIFT_M = 0.04
 HOLD_S = 1.0
@@ -32,7 +31,7 @@ class PlushConfig:
     """
 
     spread: tuple[float, float] = (0.05, 0.08)
-    centre: tuple[float, float] = (0.6, 0.0)
+    centre: tuple[float, float] = (0.7, 0.0)
     start_noise: float = 0.02
     perception_noise: float = 0.002
     time_limit_s: float = 8.0
@@ -43,10 +42,7 @@ class PlushTask:
 
     name = "plush"
     prompt = "Grab that yellow plushie"
-    environment_names = (
-        *(f"toy_in_palm_{axis}" for axis in "xyz"),
-        *(f"toy_in_world_{axis}" for axis in "xyz"),
-    )
+    environment_names = ("toy.x", "toy.y", "toy.z")
 
     def __init__(self, world: World, config: PlushConfig | None = None) -> None:
         self.world = world
@@ -89,11 +85,10 @@ class PlushTask:
         return self.toy_lift > LIFT_M and not self.world.touching("toy", "table")
 
     def perceive(self) -> Vector:
-        """Return the toy as a detector sees it: in the palm frame, then in the world [m]."""
+        """Return the toy's centre in the arm's base frame, as a detector sees it [m]. Shape (3,)."""
         noise = self.config.perception_noise * self._rng.normal(size=3)
-        seen = self.toy_position + noise
-        palm = from_quaternion(*self.world.palm_pose())
-        return np.concatenate([palm[:3, :3].T @ (seen - palm[:3, 3]), seen])
+        seen: Vector = self.toy_position + noise
+        return seen
 
     def update(self) -> None:
         self._held_ticks = self._held_ticks + 1 if self.lifted else 0

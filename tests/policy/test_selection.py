@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dexhil.policy.episode import Episode
+from dexhil.policy.episodes import Episode
 from dexhil.policy.selection import last_takeover_to_completion, select
 
 

@@ -21,6 +21,7 @@ from dexhil.teleop.se3 import exp_rotation, to_quaternion
 from dexhil.teleop.session import Session
 
 UR5E = load_kinematics("ur5e")
+HOME = np.array([0.0, -1.57, 1.57, -1.57, -1.57, 0.0])  # Far from every limit [rad].
 MOUNT = {"position": [0.0, 0.0, 0.1], "rpy": [0.0, 0.0, 0.3]}
 N_HAND = 16
 
@@ -107,9 +108,8 @@ class ConstantPolicy:
 class Bench:
     """One session on fake devices, with an operator who never holds still."""
 
-    def __init__(self, clock=None, policy=lambda home: None, seed=0, **options):
+    def __init__(self, clock=None, policy=lambda _: None, seed=0, **options):
         self.clock = clock or SimClock()
-        home = np.array(UR5E.extra["home"], dtype=float)
         self.arm = FakeArm(
             self.clock,
             ArmSpec(
@@ -122,7 +122,7 @@ class Bench:
                 simulated=True,
             ),
             ArmObservation,
-            home,
+            HOME,
         )
         self.hand = FakeHand(
             self.clock,
@@ -139,7 +139,7 @@ class Bench:
             HandObservation,
             np.full(N_HAND, 0.3),
         )
-        self.home = np.concatenate([home, self.hand.positions])
+        self.home = np.concatenate([HOME, self.hand.positions])
         self.glove = SimGlove(SimGloveConfig(), name="right", clock=self.clock)
         self.tracker = SimTracker(SimTrackerConfig(), name="cube", clock=self.clock)
         self.switch = SimSwitch(SimSwitchConfig(), name="pedal", clock=self.clock)

@@ -11,7 +11,10 @@ from dexhil.teleop.ik import ArmIK
 
 MOUNT = {"position": [0.0, 0.02, 0.1], "rpy": [0.0, 0.0, 0.3]}
 ARMS = {name: ArmIK(load_kinematics(name), MOUNT) for name in ("ur5e", "fr3")}
-HOMES = {name: np.array(load_kinematics(name).extra["home"], float) for name in ARMS}
+HOMES = {  # Far from every limit [rad].
+    "ur5e": np.array([0.0, -1.57, 1.57, -1.57, -1.57, 0.0]),
+    "fr3": np.array([0.0, -0.3, 0.0, -2.2, 0.0, 2.0, 0.8]),
+}
 LIMITS = {name: load_kinematics(name).position_limits for name in ARMS}
 SPEEDS = {name: load_kinematics(name).velocity_limits for name in ARMS}
 arms = pytest.mark.parametrize("arm", ARMS)

@@ -117,3 +117,12 @@ def test_moving_fingers_reach_the_absolute_mapping_at_a_bounded_rate():
         offsets.append(mapping.offset[0])
     assert offsets[-1] == 0.0
     assert np.abs(np.diff(offsets)).max() <= 0.2 / 90 + 1e-12
+
+
+def test_a_finger_that_turns_back_at_the_limit_is_followed_at_once():
+    mapping = HandMapping(LIMITS, 0.5)
+    mapping.anchor(np.full(4, 1.2), np.full(4, 0.2))
+    for glove in np.linspace(0.2, 1.0, 20):  # Asks for 2.0 in the end, allowed 1.5.
+        at_limit = mapping.target(np.full(4, glove), 1 / 90)
+    np.testing.assert_array_equal(at_limit, 1.5)
+    assert (mapping.target(np.full(4, 0.95), 1 / 90) <= 1.451).all()

@@ -68,5 +68,5 @@ def test_interpolation_ends_exactly_at_its_ends():
 
 
 def test_a_quaternion_of_zeros_is_refused():
-    with pytest.raises(ValueError, match="length 0.0e"):
+    with pytest.raises(ValueError, match="has length"):
         se3.from_quaternion(np.zeros(3), np.zeros(4))

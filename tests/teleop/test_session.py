@@ -1,3 +1,4 @@
+import re
 import threading
 
 import numpy as np
@@ -6,7 +7,6 @@ import pytest
 from dexhil.drivers.clock import MonotonicClock
 from dexhil.retarget.errors import RetargetError
 from dexhil.teleop import se3
-from dexhil.teleop.errors import DoubtError
 from dexhil.teleop.follower import Proposal
 from dexhil.teleop.schedule import run_threads
 from dexhil.teleop.takeover import Event, Mode
@@ -115,6 +115,28 @@ def test_pressing_takeover_again_anchors_again_without_a_new_segment(driving):
     np.testing.assert_allclose(bench.hand.sent[n_hand][1], before[6:], atol=1e-12)
 
 
+def test_a_person_who_pushes_against_the_box_slides_along_its_wall(make_bench):
+    start = make_bench()
+    palm = start.ik.fk(start.home[:6])
+    floor = palm[2, 3] - 0.02
+    bench = make_bench(workspace_low=(-1.0, -1.0, floor))
+    rng = np.random.default_rng(0)
+
+    def push():
+        """Move 5 cm sideways and 10 cm down in the base frame, within a second."""
+        share = min(1.0, bench.clock.now_s() - 1000.0)
+        motion = palm[:3, :3].T @ (share * np.array([0.0, 0.05, -0.1]))
+        bench.glove.show(rng.normal(0.1, 0.01, (21, 3)))
+        bench.tracker.show(motion + rng.normal(0.0, 1e-5, 3), [1.0, 0.0, 0.0, 0.0])
+
+    bench.operator.tick = push
+    push()
+    bench.press("takeover")
+    bench.run(1.5)
+    reached = bench.ik.fk(bench.session.executed[:6])[:3, 3]
+    np.testing.assert_allclose(reached, [palm[0, 3], palm[1, 3] + 0.05, floor], atol=2e-3)
+
+
 # -- The policy --------------------------------------------------------------------
 
 
@@ -166,12 +188,8 @@ def test_a_policy_that_talks_nonsense_holds_the_robot(driving, action, reason):
     bench.policy.action = action
     bench.run(0.3)
     assert bench.session.mode is Mode.HOLD
-    pytest.raises(DoubtError, _raise, bench.session.drive.reason).match(reason)
+    assert re.search(reason, bench.session.drive.reason)
     assert np.abs(bench.session.executed - before).max() < 0.1
-
-
-def _raise(reason):
-    raise DoubtError(reason)
 
 
 def test_the_policy_proposes_while_a_person_drives(driving):
@@ -261,7 +279,7 @@ def test_a_dead_switch_holds_the_robot(driving):
 def test_a_retargeter_that_gives_up_holds_the_hand(driving):
     bench = driving("takeover")
 
-    def refuse(keypoints):
+    def refuse(_keypoints):
         raise RetargetError("the keypoints are mirrored")
 
     bench.session._hand._human._retargeter.retarget = refuse

@@ -1,0 +1,134 @@
+"""A session driven by whoever is there: on the simulated clock if every device is simulated,
+else on real time with threads."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dexhil.drivers.clock import Clock, SimClock
+from dexhil.integration.bench import make_ik, teleop_config
+from dexhil.integration.rig import Rig
+from dexhil.retarget.retargeter import Retargeter
+from dexhil.teleop.frame import Sink
+from dexhil.teleop.policy_loop import Policy
+from dexhil.teleop.schedule import Loop, LoopStats, run_events, run_threads
+from dexhil.teleop.session import Session
+from dexhil.teleop.takeover import Event, Mode
+
+CONTROL_HZ = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """What became of one stretch of driving.
+
+    Attributes:
+        duration_s: On the rig's clock [s].
+        ended: Why it ended, in words.
+        success: What the operator said, if anything.
+        loops: How well each loop kept time.
+    """
+
+    duration_s: float
+    ended: str
+    success: bool | None
+    loops: dict[str, LoopStats]
+
+
+def make_session(rig: Rig, *, policy: Policy | None = None, sink: Sink | None = None) -> Session:
+    """Wire a session over the devices of a connected, enabled rig."""
+    return Session(
+        arm=rig.arm,
+        hand=rig.hand,
+        glove=rig.glove,
+        tracker=rig.tracker,
+        switch=rig.switch,
+        cameras=rig.cameras,
+        retargeter=Retargeter(rig.hand.spec.kinematics),
+        ik=make_ik(rig),
+        config=teleop_config(rig),
+        clock=rig.clock,
+        policy=policy,
+        sink=sink,
+    )
+
+
+def drive(
+    rig: Rig,
+    session: Session,
+    *,
+    first: Event | None = None,
+    duration_s: float = 60.0,
+    show: Callable[[Session], None] = lambda _: None,
+) -> Stretch:
+    """Run a session until the operator gives a verdict, lets go for good, or time is up.
+
+    Ctrl-C ends it too: the robot holds, and what was recorded stays.
+
+    Args:
+        rig: Connected and enabled.
+        session: Over its devices.
+        first: An event to begin with, for rigs whose switch nobody presses; it is
+            repeated until it is obeyed. After it, falling back to HOLD ends the run.
+        duration_s: Longest run [s].
+        show: Called ten times a second, for whoever watches.
+    """
+    control = _Control(session, rig.clock, first, duration_s, show)
+    loops = [*session.loops(), Loop("control", CONTROL_HZ, control.tick)]
+    session.begin()
+    try:
+        if isinstance(rig.clock, SimClock):
+            run_events(loops, rig.clock, until=control.over)
+        else:
+            control.stop = threading.Event()
+            run_threads(loops, control.stop, clock=rig.clock, spin_s=0.0005)
+    except KeyboardInterrupt:
+        control.ended = "stopped by Ctrl-C"
+    finally:
+        session.set_event(Event.STOP)
+        session.flush()
+    verdict = session.verdict
+    return Stretch(
+        duration_s=rig.clock.now_s() - control.start_s,
+        ended=control.ended,
+        success=None if verdict is None else verdict == "success",
+        loops={loop.name: loop.stats for loop in session.loops()},
+    )
+
+
+class _Control:
+    """Decides when a run is over."""
+
+    def __init__(
+        self,
+        session: Session,
+        clock: Clock,
+        first: Event | None,
+        duration_s: float,
+        show: Callable[[Session], None],
+    ) -> None:
+        self._session, self._clock, self._first = session, clock, first
+        self._duration_s, self._show = duration_s, show
+        self._started = False
+        self.start_s = clock.now_s()
+        self.stop = threading.Event()
+        self.ended = ""
+
+    def over(self) -> bool:
+        return bool(self.ended)
+
+    def tick(self) -> None:
+        session, elapsed_s = self._session, self._clock.now_s() - self.start_s
+        driving = session.mode is not Mode.HOLD
+        if self._first is not None and not self._started and not driving:
+            session.set_event(self._first)
+        if session.verdict is not None:
+            self.ended = f"the operator said {session.verdict}"
+        elif self._first is not None and self._started and not driving:
+            self.ended = session.drive.reason
+        elif elapsed_s >= self._duration_s:
+            self.ended = f"{self._duration_s:g} s are over"
+        self._started = self._started or session.mode is not Mode.HOLD
+        self._show(session)
+        if self.ended:
+            self.stop.set()

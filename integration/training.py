@@ -1,0 +1,44 @@
+"""From datasets on disk to a policy."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dexhil.policy.episodes import DatasetReader, Episode, Features
+from dexhil.policy.flow import FlowPolicyConfig
+from dexhil.policy.selection import select
+
+OBSERVATIONS = ("observation.state", "observation.environment_state")
+
+
+def policy_config(features: Features, n_arm_joints: int) -> FlowPolicyConfig:
+    """Return a policy for what a dataset holds: vectors in, joint targets out.
+
+    The arm's targets are learnt relative to where the arm is, the hand's absolutely.
+    """
+    observations = {name: features[name].shape[0] for name in OBSERVATIONS if name in features}
+    return FlowPolicyConfig(
+        observations=observations,
+        action_dim=features["action"].shape[0],
+        relative=tuple(range(n_arm_joints)),
+    )
+
+
+def arm_joint_count(features: Features) -> int:
+    """Return how many numbers of an action are the arm's."""
+    names = features["action"].names or ()
+    return sum(name.startswith("arm.") for name in names)
+
+
+def demonstrations(root: Path) -> list[Episode]:
+    """Return the successful episodes of a dataset."""
+    return [episode for episode in _episodes(root) if episode.success]
+
+
+def corrections(roots: Sequence[Path]) -> list[Episode]:
+    """Return, of every trial with a takeover that succeeded, the last takeover to the end."""
+    return select(episode for root in roots for episode in _episodes(root))
+
+
+def _episodes(root: Path) -> list[Episode]:
+    reader = DatasetReader(root)
+    return [reader.episode(index) for index in range(len(reader))]

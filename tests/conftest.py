@@ -1,0 +1,49 @@
+"""What every test of this project gets, asked for or not."""
+
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+settings.register_profile("dexhil", deadline=None, derandomize=True, database=None)
+settings.load_profile("dexhil")
+
+
+@pytest.fixture(autouse=True)
+def _same_seed_every_time() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  # For libraries that use the global generator.
+
+
+@pytest.fixture(scope="session")
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def _home_is_elsewhere(monkeypatch: pytest.MonkeyPatch, _elsewhere: Path) -> None:
+    for variable in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(variable, str(_elsewhere))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outlives_a_test() -> Iterator[None]:
+    """A thread or a process that a test forgets may drive a robot."""
+    threads, children = set(threading.enumerate()), _children()
+    yield
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(timeout=1.0)  # One that is just ending is not forgotten.
+    left = [thread.name for thread in set(threading.enumerate()) - threads]
+    assert not left, f"threads outlive the test: {left}"
+    born = _children() - children
+    assert not born, f"processes outlive the test: {born}"
+
+
+def _children() -> set[str]:
+    """Processes started by this one and not waited for. Known on Linux only."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return {pid for children in lists for pid in children.read_text().split()}

@@ -8,24 +8,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
 from dexhil.drivers.clock import SimClock
 from dexhil.drivers.registry import parse
-from dexhil.integration.errors import RigError
-from dexhil.integration.operator.person import RATE_HZ, Person, PersonConfig
+from dexhil.integration.operator.person import (
+    RATE_HZ,
+    Person,
+    PersonConfig,
+    Presses,
+    ShowsKeypoints,
+    ShowsPose,
+)
 from dexhil.integration.operator.plush import Eyes, OperatorConfig, PlushOperator, Role
 from dexhil.integration.rig import Rig, build_rig
-from dexhil.integration.tasks import JUDGE_HZ, PlushTask, make_task
+from dexhil.integration.tasks import JUDGE_HZ, make_task
 from dexhil.retarget.retargeter import Retargeter
 from dexhil.teleop.config import TeleopConfig
 from dexhil.teleop.frame import Sink
 from dexhil.teleop.ik import ArmIK
+from dexhil.teleop.policy_loop import Policy
 from dexhil.teleop.schedule import Loop, run_events
 from dexhil.teleop.se3 import from_rpy, make_pose
-from dexhil.teleop.policy_loop import Policy
 from dexhil.teleop.session import Session
 from dexhil.teleop.takeover import Event
 
@@ -115,6 +121,7 @@ class Bench:
         seed: int,
         *,
         role: Role | None,
+        familiar: bool = False,
         policy: Policy | None = None,
         sink: Sink | None = None,
     ) -> Attempt:
@@ -123,10 +130,11 @@ class Bench:
         Args:
             seed: Of the start, and of all that is random in the operator.
             role: What the operator is here for; ``None`` leaves the policy alone.
+            familiar: Start within what demonstrations show.
             policy: Drives from the first moment, unless the operator demonstrates.
             sink: Takes the frames.
         """
-        self.task.reset(seed)
+        self.task.reset(seed, familiar=familiar)
         session = self._session(policy, sink)
         session.begin()
         loops, operator = session.loops(), None
@@ -177,13 +185,11 @@ class Bench:
         )
 
     def _make_operator(self, role: Role, seed: int, session: Session) -> PlushOperator:
-        if not isinstance(self.task, PlushTask):
-            raise RigError(f"No operator knows the task {self.task.name!r}.")
         rng = np.random.default_rng([seed, 1])
         person = Person(
-            tracker=self.rig.tracker,  # type: ignore[arg-type]
-            glove=self.rig.glove,  # type: ignore[arg-type]
-            switch=self.rig.switch,  # type: ignore[arg-type]
+            tracker=cast("ShowsPose", self.rig.tracker),
+            glove=cast("ShowsKeypoints", self.rig.glove),
+            switch=cast("Presses", self.rig.switch),
             clock=self.clock,
             rng=rng,
             pose_ee_in_cube=cube_mount(self.config),

@@ -1,9 +1,9 @@
 """What goes wrong above the devices.
 
-    RunError
-     +-- RigError        the rig lacks a device that this command needs, or devices did not connect
-     +-- TaskError       no such task, or the rig cannot do it
-     +-- ReportError     a run folder lacks what the report shows
+RunError
+ +-- RigError        the rig lacks a device that this command needs, or devices did not connect
+ +-- TaskError       no such task, or the rig cannot do it
+ +-- ReportError     a run folder lacks what the report shows
 """
 
 

@@ -47,7 +47,11 @@ def save_film(shots: Sequence[Shot], path: Path, fps: int) -> None:
     height, width, _ = frames[0].shape
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "23"})
-        stream.width, stream.height, stream.pix_fmt = width - width % 2, height - height % 2, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = (
+            width - width % 2,
+            height - height % 2,
+            "yuv420p",
+        )
         for image in frames:
             frame = av.VideoFrame.from_ndarray(image[: stream.height, : stream.width], "rgb24")
             container.mux(stream.encode(frame))

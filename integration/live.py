@@ -1,5 +1,7 @@
-"""A session driven by whoever is there: on the simulated clock if every device is simulated,
-else on real time with threads."""
+"""A session driven by whoever is there.
+
+On the simulated clock if every device is simulated, else in real time with threads.
+"""
 
 import threading
 from collections.abc import Callable

@@ -25,7 +25,7 @@ def render_page(content: Mapping[str, Any]) -> str:
     return environment.from_string(template).render(version=dexhil.__version__, **content)
 
 
-def section(title: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+def section(title: str, **fields: Any) -> dict[str, Any]:
     """Return one section: text, image with caption, video, or header with rows."""
     empty = dict.fromkeys(("text", "image", "caption", "video", "header", "rows"))
     return {**empty, "title": title, **fields}

@@ -28,7 +28,20 @@ class Evaluation:
 
     @property
     def rate(self) -> Rate:
+        """Successes of all attempts."""
         return Rate(sum(attempt.success for attempt in self.attempts), len(self.attempts))
+
+    @property
+    def false_alarms(self) -> Rate | None:
+        """Alarms in attempts that the policy saved by itself; ``None`` without any of those."""
+        alone = [attempt for attempt in self.attempts if attempt.success]
+        return Rate(sum(a.alarm is not None for a in alone), len(alone)) if alone else None
+
+    @property
+    def missed_alarms(self) -> Rate | None:
+        """Failures that nobody saw coming; ``None`` without any failure."""
+        failed = [attempt for attempt in self.attempts if not attempt.success]
+        return Rate(sum(a.alarm is None for a in failed), len(failed)) if failed else None
 
 
 def seeds(family: int, run: int) -> Iterator[int]:
@@ -43,9 +56,18 @@ def demonstrate(
     n: int,
     *,
     run: int = 0,
+    familiar: bool = True,
     progress: Progress = lambda _: None,
 ) -> list[Attempt]:
     """Record ``n`` successful demonstrations; failed ones are not kept.
+
+    Args:
+        bench: Where.
+        writer: Of the dataset that takes the episodes.
+        n: Demonstrations wanted.
+        run: Of the seeds.
+        familiar: Only from familiar starts; all starts otherwise.
+        progress: Told of every attempt.
 
     Raises:
         RunError: The operator fails more often than it succeeds.
@@ -54,7 +76,7 @@ def demonstrate(
     attempts: list[Attempt] = []
     for seed in seeds(DEMONSTRATION_SEEDS, run):
         writer.begin_episode(bench.task.prompt)
-        attempt = bench.attempt(seed, role=Role.DEMONSTRATE, sink=recorder)
+        attempt = bench.attempt(seed, role=Role.DEMONSTRATE, familiar=familiar, sink=recorder)
         attempts.append(attempt)
         progress(attempt)
         _keep(writer, attempt, keep=attempt.success)

@@ -10,23 +10,18 @@ from dexhil.policy.selection import select
 OBSERVATIONS = ("observation.state", "observation.environment_state")
 
 
-def policy_config(features: Features, n_arm_joints: int) -> FlowPolicyConfig:
+def policy_config(features: Features) -> FlowPolicyConfig:
     """Return a policy for what a dataset holds: vectors in, joint targets out.
 
     The arm's targets are learnt relative to where the arm is, the hand's absolutely.
     """
+    names = features["action"].names or ()
     observations = {name: features[name].shape[0] for name in OBSERVATIONS if name in features}
     return FlowPolicyConfig(
         observations=observations,
         action_dim=features["action"].shape[0],
-        relative=tuple(range(n_arm_joints)),
+        relative=tuple(i for i, name in enumerate(names) if name.startswith("arm.")),
     )
-
-
-def arm_joint_count(features: Features) -> int:
-    """Return how many numbers of an action are the arm's."""
-    names = features["action"].names or ()
-    return sum(name.startswith("arm.") for name in names)
 
 
 def demonstrations(root: Path) -> list[Episode]:

@@ -7,8 +7,8 @@ The network does not output the velocity but the clean chunk it believes in, ``a
 say the same, ``v = (a_hat - x_t) / (1 - t)``, and Eq. 11 becomes, to the letter,
 ``|v - (a - x_0)|^2 = |a_hat - a|^2 / (1 - t)^2``. But a velocity contains all the noise of the
 chunk, 352 independent numbers for 16 x 22, which a narrow network cannot carry; a clean chunk
-is smooth. The factor grows without bound at t = 1, so training stops at ``LATEST_TIME``; the
-Euler steps never ask later than ``1 - 1 / integration_steps``.
+is smooth. The factor grows without bound at t = 1, so training draws t from zero to the last
+time at which an Euler step asks, ``1 - 1 / integration_steps``; with one step it is regression.
 """
 
 from dataclasses import KW_ONLY
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from dexhil.policy.normalize import Normalizer
 
-LATEST_TIME = 0.9
 FREQUENCIES = 8  # Sine and cosine pairs that encode the flow's time.
 FARTHEST = 5.0  # Observations are cut to this many standard deviations.
 IMAGE_FEATURES = 32
@@ -170,7 +169,8 @@ class FlowPolicy(nn.Module):
         """
         action = self.chunk_normalizer(self.to_relative(chunks, numbers))
         noise = torch.randn(action.shape, generator=generator)
-        time = LATEST_TIME * torch.rand(len(action), generator=generator)
+        latest = 1.0 - 1.0 / self.config.integration_steps
+        time = latest * torch.rand(len(action), generator=generator)
         blur = self.config.observation_noise * torch.randn(numbers.shape, generator=generator)
         part = time[:, None, None]
         noisy = (1.0 - part) * noise + part * action

@@ -27,7 +27,8 @@ _SQUEEZE = POSTURES["grasp"] * (1.0, 1.15, 1.15, 1.15)
 
 def grasp_posture(closure: float) -> Matrix:
     """Return finger joint angles from ready (0) to squeezing (1) [rad]. Shape (5, 4)."""
-    return _READY + float(np.clip(closure, 0.0, 1.0)) * (_SQUEEZE - _READY)
+    posture: Matrix = _READY + min(max(closure, 0.0), 1.0) * (_SQUEEZE - _READY)
+    return posture
 
 
 class ShowsPose(Protocol):
@@ -96,9 +97,7 @@ class Person:
         self._tracker, self._glove, self._switch = tracker, glove, switch
         self._clock, self._rng = clock, rng
         self._config = config or PersonConfig()
-        self._hand = HumanHand(
-            self._config.hand_scale, rng=rng, jitter=self._config.hand_jitter
-        )
+        self._hand = HumanHand(self._config.hand_scale, rng=rng, jitter=self._config.hand_jitter)
         self._grip = pose_ee_in_cube
         # Neither the camera's nor the glove's frame is known to anybody.
         self._cube = se3.make_pose(rng.normal(size=3), se3.exp_rotation(rng.normal(size=3)))

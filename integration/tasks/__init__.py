@@ -1,8 +1,5 @@
 """Simulated tasks, by name."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-
 from dexhil.drivers.sim.world import World
 from dexhil.integration.errors import TaskError
 from dexhil.integration.tasks.plush import PlushConfig, PlushTask
@@ -10,10 +7,10 @@ from dexhil.integration.tasks.task import JUDGE_HZ, Task
 
 __all__ = ["JUDGE_HZ", "TASKS", "PlushConfig", "PlushTask", "Task", "make_task"]
 
-TASKS: Mapping[str, Callable[[World], Task]] = MappingProxyType({"plush": PlushTask})
+TASKS = {"plush": PlushTask}
 
 
-def make_task(name: str, world: World | None) -> Task:
+def make_task(name: str, world: World | None) -> PlushTask:
     """Return the task called ``name`` in ``world``.
 
     Raises:

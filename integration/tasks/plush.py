@@ -23,14 +23,16 @@ class PlushConfig:
     """How hard the task is.
 
     Attributes:
-        spread: Half-width of the toy's start around ``centre`` along x and y [m].
+        spread: Half-width of the toy's starts around ``centre`` along x and y [m].
+        familiar: The same for familiar starts, those that demonstrations show [m].
         centre: Middle of the toy's starts on the table, in the world [m].
         start_noise: Standard deviation of the arm's start around home [rad].
         perception_noise: Standard deviation of the detected toy position [m].
         time_limit_s: Longest autonomous attempt [s].
     """
 
-    spread: tuple[float, float] = (0.05, 0.08)
+    spread: tuple[float, float] = (0.08, 0.14)
+    familiar: tuple[float, float] = (0.03, 0.05)
     centre: tuple[float, float] = (0.7, 0.0)
     start_noise: float = 0.02
     perception_noise: float = 0.002
@@ -52,12 +54,13 @@ class PlushTask:
         self._start_height = 0.0
         self._held_ticks = 0
 
-    def reset(self, seed: int) -> None:
+    def reset(self, seed: int, *, familiar: bool = False) -> None:
         """Put the toy at a random place and heading, the arm near its home, the hand open."""
         rng = self._rng = np.random.default_rng(seed)
         home = np.array(self.world.arm.kinematics.extra["home"])
         self.world.reset(arm_positions=home + self.config.start_noise * rng.normal(size=home.size))
-        offset = rng.uniform(-1.0, 1.0, 2) * self.config.spread
+        spread = self.config.familiar if familiar else self.config.spread
+        offset = rng.uniform(-1.0, 1.0, 2) * spread
         heading = rng.uniform(-pi, pi)
         place = np.array([*(np.array(self.config.centre) + offset), self._rest_height()])
         self.world.place("toy", place, np.array([cos(heading / 2), 0.0, 0.0, sin(heading / 2)]))
@@ -85,7 +88,7 @@ class PlushTask:
         return self.toy_lift > LIFT_M and not self.world.touching("toy", "table")
 
     def perceive(self) -> Vector:
-        """Return the toy's centre in the arm's base frame, as a detector sees it [m]. Shape (3,)."""
+        """Return the toy's centre in the base frame, as a detector sees it [m]. Shape (3,)."""
         noise = self.config.perception_noise * self._rng.normal(size=3)
         seen: Vector = self.toy_position + noise
         return seen

@@ -2,8 +2,6 @@
 
 from typing import Protocol
 
-import numpy as np
-
 from dexhil.drivers.arrays import Vector
 
 
@@ -17,13 +15,22 @@ class Task(Protocol):
         environment_names: What the numbers of ``perceive`` mean.
     """
 
-    name: str
-    prompt: str
-    time_limit_s: float
-    environment_names: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def time_limit_s(self) -> float: ...
+    @property
+    def environment_names(self) -> tuple[str, ...]: ...
 
-    def reset(self, seed: int) -> None:
-        """Put robot and objects at the start that belongs to ``seed``."""
+    def reset(self, seed: int, *, familiar: bool = False) -> None:
+        """Put robot and objects at the start that belongs to ``seed``.
+
+        Args:
+            seed: Of the start, and of what is random in perception.
+            familiar: Stay within the part of the starts that demonstrations show.
+        """
 
     def perceive(self) -> Vector:
         """Return what an object detector would report. Shape (len(environment_names),)."""
@@ -37,4 +44,3 @@ class Task(Protocol):
 
 
 JUDGE_HZ = 30
-Rng = np.random.Generator

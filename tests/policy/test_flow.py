@@ -65,12 +65,9 @@ def test_a_policy_learns_a_tiny_data_set_by_heart():
     demos = [episode(seed) for seed in range(3)]
     wide = config(width=64)
     result = train(demos, wide, steps=700, seed=0, batch=64, learning_rate=3e-3)
-    runner = Runner(result.checkpoint)
-    samples = make_samples(demos, config())
-    for index in (0, 10, 40, 75):
-        which, frame = divmod(index, 30)
-        chunk = runner.infer(observation(demos[which], frame))
-        np.testing.assert_allclose(chunk, samples.chunks[index].numpy(), atol=0.08)
+    samples = make_samples(demos, wide)
+    drawn = result.checkpoint.policy().sample(samples.numbers, samples.images, noise())
+    assert float((drawn - samples.chunks).square().mean().sqrt()) < 0.03
 
 
 def two_ways(n: int = 64) -> Episode:
@@ -114,7 +111,7 @@ def test_the_same_seed_gives_the_same_actions_and_reset_starts_anew():
 def test_an_observation_that_the_policy_was_not_trained_with_is_refused():
     runner = Runner(train([episode(0)], config(), steps=1, seed=0).checkpoint)
     seen = observation(episode(0), 0)
-    with pytest.raises(PolicyError, match="trained with 'observation.environment_state'"):
+    with pytest.raises(PolicyError, match=r"trained with 'observation\.env"):
         runner.infer({"observation.state": seen["observation.state"]})
     with pytest.raises(PolicyError, match=r"has shape \(3,\)"):
         runner.infer({**seen, "observation.state": np.zeros(3)})

@@ -1,0 +1,183 @@
+"""The ``dexhil`` command."""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.logging import RichHandler
+
+from dexhil.drivers.errors import DeviceError
+from dexhil.integration import commands
+from dexhil.integration.errors import RunError
+from dexhil.policy.episodes import DatasetError
+from dexhil.policy.errors import PolicyError
+from dexhil.retarget.errors import RetargetError
+from dexhil.teleop.errors import TeleopError
+
+OUR_ERRORS = (DeviceError, RetargetError, TeleopError, DatasetError, PolicyError, RunError)
+
+DEMO_RIG = "sim_fr3_inspire"
+Rig = Annotated[Path, tyro.conf.arg(help="Rig file: which devices, and how to reach them.")]
+Seed = Annotated[int, tyro.conf.arg(help="Of everything random. The same seed, the same result.")]
+
+app = tyro.extras.SubcommandApp()
+
+
+@app.command
+def devices() -> None:
+    """List every driver, and why it cannot be loaded, if it cannot."""
+    commands.devices()
+
+
+@app.command
+def doctor(rig: Path | None = None) -> None:
+    """Check this machine, and a rig if named. Connects devices, moves nothing.
+
+    Args:
+        rig: Rig file to check as well.
+    """
+    commands.doctor(rig)
+
+
+@app.command
+def teleop(
+    rig: Rig,
+    glove: str | None = None,
+    record: Path | None = None,
+    duration_s: float = 3600.0,
+    task: str = "teleoperation",
+) -> None:
+    """Drive the robot by glove and tracker. Simulated rigs run faster than real time.
+
+    Args:
+        rig: Rig file.
+        glove: Replace the rig's glove: ``replay:FILE.npy`` plays recorded keypoints (N, 21, 3).
+        record: Folder of the dataset to write or extend.
+        duration_s: Stop after this long [s].
+        task: What the robot is asked to do, for the recording.
+    """
+    commands.teleop(rig, glove=glove, record=record, duration_s=duration_s, task=task)
+
+
+@app.command
+def record(rig: Rig, out: Path, episodes: int = 30, task: str = "plush", seed: Seed = 0) -> None:
+    """Record demonstrations. On a simulated rig a simulated operator gives them.
+
+    Args:
+        rig: Rig file.
+        out: Folder of the dataset to write or extend.
+        episodes: Successful demonstrations wanted.
+        task: Simulated task, or what a person shall do on a real rig.
+        seed: Of starts and operator.
+    """
+    commands.record(rig, out=out, episodes=episodes, task=task, seed=seed)
+
+
+@app.command
+def train(
+    demonstrations: Path,
+    out: Path,
+    corrections: tuple[Path, ...] = (),
+    init: Path | None = None,
+    steps: int = 1000,
+    weighting: commands.Weighting = "dexhil",
+    seed: Seed = 0,
+) -> None:
+    """Train a policy, from scratch or from the round before.
+
+    Args:
+        demonstrations: Dataset of demonstrations.
+        out: Folder for the checkpoint.
+        corrections: Datasets of takeovers; of each trial the last takeover to its end is used.
+        init: Checkpoint of the round before, to start from.
+        steps: Gradient steps.
+        weighting: ``dexhil`` gives interventions half of the loss, ``uniform`` does not.
+        seed: Of initialisation and batches.
+    """
+    commands.train_policy(
+        demonstrations,
+        out=out,
+        corrections=corrections,
+        init=init,
+        steps=steps,
+        weighting=weighting,
+        seed=seed,
+    )
+
+
+@app.command
+def run(
+    rig: Rig,
+    checkpoint: Path,
+    record: Path,
+    takeovers: int = 10,
+    task: str = "plush",
+    seed: Seed = 0,
+) -> None:
+    """Let a policy drive, with a person ready to take over.
+
+    Args:
+        rig: Rig file.
+        checkpoint: Folder of the policy.
+        record: Folder of the dataset that takes the trials with takeovers.
+        takeovers: Stop after this many successful takeovers.
+        task: Simulated task, or what the robot is asked to do on a real rig.
+        seed: Of starts and operator.
+    """
+    commands.run_policy(
+        rig, checkpoint=checkpoint, record=record, takeovers=takeovers, task=task, seed=seed
+    )
+
+
+@app.command
+def evaluate(
+    rig: Rig, checkpoint: Path, starts: int = 50, task: str = "plush", watched: bool = False
+) -> None:
+    """Count how often a policy succeeds alone, on starts that never change.
+
+    Args:
+        rig: Rig file with a simulated world.
+        checkpoint: Folder of the policy.
+        starts: How many starts.
+        task: Simulated task.
+        watched: Also count how often an operator would have taken over without need.
+    """
+    commands.evaluate_policy(rig, checkpoint=checkpoint, starts=starts, task=task, watched=watched)
+
+
+@app.command
+def demo(out: Path = Path("runs/demo"), seed: Seed = 0, quick: bool = False) -> None:
+    """Teleoperate, record, train, take over, improve: the whole loop in simulation.
+
+    Args:
+        out: Folder for datasets, checkpoints, report.html and result.json.
+        seed: Of the whole run.
+        quick: A minute instead of several; the figures then mean nothing.
+    """
+    commands.demo(out, seed=seed, quick=quick)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. A user's mistake ends in one sentence and exit status 1."""
+    console = Console(stderr=True)
+    handler = RichHandler(console=console, show_path=False, show_time=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    sys.exit(_guarded(lambda: app.cli(prog="dexhil", args=arguments), console))
+
+
+def _guarded(command: Callable[[], object], console: Console) -> int:
+    try:
+        command()
+    except OUR_ERRORS as error:
+        console.print(
+            f"[bold red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True
+        )
+        return 1
+    except KeyboardInterrupt:
+        console.print("Stopped. Finished episodes and checkpoints are kept.")
+        return 130
+    return 0

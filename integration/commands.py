@@ -1,0 +1,300 @@
+"""What each ``dexhil`` command does. The command line itself is in ``cli.py``."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dexhil.drivers.clock import MonotonicClock, SimClock
+from dexhil.drivers.errors import ConfigError
+from dexhil.drivers.registry import RigEntry, read_rig
+from dexhil.integration import doctor as health
+from dexhil.integration.bench import Attempt, Bench
+from dexhil.integration.errors import RunError
+from dexhil.integration.live import Stretch, drive, make_session
+from dexhil.integration.recorder import Recorder, rig_features
+from dexhil.integration.rig import Rig, build_rig
+from dexhil.integration.rounds import correct, demonstrate
+from dexhil.integration.rounds import evaluate as evaluate_attempts
+from dexhil.policy.episodes import DatasetWriter
+from dexhil.teleop.takeover import Event
+
+if TYPE_CHECKING:
+    from dexhil.policy.runner import Runner
+
+Weighting = Literal["dexhil", "uniform"]
+
+console = Console()
+
+
+def devices() -> None:
+    """Print every driver."""
+    table = Table("kind", "driver", "loads", box=None)
+    for driver in health.drivers():
+        table.add_row(driver.kind, driver.name, driver.problem or "[green]yes[/]")
+    console.print(table)
+
+
+def doctor(rig: Path | None) -> None:
+    """Print every check.
+
+    Raises:
+        RunError: Something is not fit.
+    """
+    table = Table("", "check", "measured", box=None)
+    bad = 0
+    for finding in health.examine(rig):
+        bad += not finding.ok
+        table.add_row("[green]ok[/]" if finding.ok else "[red]✗[/]", finding.name, finding.measured)
+    console.print(table)
+    if bad:
+        raise RunError(f"{bad} check(s) failed; the table says what to do.")
+
+
+def teleop(
+    rig_path: Path, *, glove: str | None, record: Path | None, duration_s: float, task: str
+) -> None:
+    """Drive by glove and tracker."""
+    rig = _open(rig_path, replacing=None if glove is None else _glove(glove))
+    with rig.running(), _writing(rig, record) as writer:
+        sink = None
+        if writer is not None:
+            writer.begin_episode(task)
+            sink = Recorder(writer, demonstration=True)
+        session = make_session(rig, sink=sink)
+        first = Event.TAKE_OVER if rig.switch.spec.simulated else None
+        stretch = drive(rig, session, first=first, duration_s=duration_s)
+        if writer is not None:
+            writer.end_episode(stretch.success)
+    _tell(stretch, record)
+
+
+def record(rig_path: Path, *, out: Path, episodes: int, task: str, seed: int) -> None:
+    """Record demonstrations by a simulated operator, or by a person on a real rig."""
+    if read_rig(rig_path).world is None:
+        _record_live(rig_path, out, episodes, task)
+        return
+    with (
+        Bench(rig_path, task) as bench,
+        _writing_for(bench, out) as writer,
+        _progress("demonstrations", episodes) as done,
+    ):
+        attempts = demonstrate(bench, writer, episodes, run=seed, progress=_ticks(done, _succeeded))
+    driven_s = sum(attempt.human_s for attempt in attempts)
+    console.print(
+        f"{episodes} demonstrations of {len(attempts)} tries in {out}, {driven_s:.0f} s of driving."
+    )
+
+
+def train_policy(
+    demonstration_root: Path,
+    *,
+    out: Path,
+    corrections: Sequence[Path],
+    init: Path | None,
+    steps: int,
+    weighting: Weighting,
+    seed: int,
+) -> None:
+    """Train and save a checkpoint."""
+    from dexhil.integration import training
+    from dexhil.policy.checkpoint import Checkpoint
+    from dexhil.policy.episodes import DatasetReader
+    from dexhil.policy.trainer import train
+
+    start = None if init is None else Checkpoint.load(init)
+    features = DatasetReader(demonstration_root).features
+    config = training.policy_config(features) if start is None else start.config
+    episodes = training.demonstrations(demonstration_root) + training.corrections(corrections)
+    with _progress("training", steps) as done:
+        result = train(
+            episodes,
+            config,
+            steps=steps,
+            seed=seed,
+            init=start,
+            weighting=weighting,
+            progress=lambda _: done(),
+        )
+    result.checkpoint.save(out)
+    w = result.weights
+    console.print(
+        f"{len(episodes)} episodes, {w.share:.1%} of samples are interventions, weighted "
+        f"{w.intervention:.2f} against {w.other:.2f}; loss {result.losses[-1]:.3f}. Saved in {out}."
+    )
+    if result.interrupted:
+        raise RunError(f"Stopped after {len(result.losses)} of {steps} steps; {out} holds those.")
+
+
+def run_policy(
+    rig_path: Path,
+    *,
+    checkpoint: Path,
+    record: Path,
+    takeovers: int,
+    task: str,
+    seed: int,
+) -> None:
+    """Let a policy drive with a person ready to take over."""
+    policy = _load(checkpoint, seed)
+    if read_rig(rig_path).world is None:
+        _run_live(rig_path, policy, record, takeovers, task)
+        return
+    with (
+        Bench(rig_path, task) as bench,
+        _writing_for(bench, record) as writer,
+        _progress("successful takeovers", takeovers) as done,
+    ):
+        attempts = correct(
+            bench,
+            policy,
+            writer,
+            takeovers,
+            run=seed,
+            progress=_ticks(done, _corrected),
+        )
+    table = Table("seed", "took over because", "after [s]", "drove [s]", "success", box=None)
+    for a in attempts:
+        after = "" if a.alarm_s is None else f"{a.alarm_s:.1f}"
+        row = (str(a.seed), a.alarm or "–", after, f"{a.human_s:.1f}", "yes" if a.success else "no")
+        table.add_row(*row)
+    console.print(table)
+
+
+def evaluate_policy(
+    rig_path: Path, *, checkpoint: Path, starts: int, task: str, watched: bool
+) -> None:
+    """Count autonomous successes."""
+    policy = _load(checkpoint, seed=0)
+    with Bench(rig_path, task) as bench, _progress("starts", starts) as done:
+        result = evaluate_attempts(
+            bench, policy, starts, watched=watched, progress=lambda _: done()
+        )
+    console.print(f"Success: {result.rate}")
+    if watched and (false := result.false_alarms) is not None:
+        console.print(f"Takeovers that would not have been needed: {false} of successful attempts")
+
+
+def demo(out: Path, *, seed: int, quick: bool) -> None:
+    """Run the whole loop in simulation."""
+    from dexhil.integration.demo import run_demo
+
+    run_demo(out, seed=seed, quick=quick, console=console)
+
+
+# -- Parts ---------------------------------------------------------------------
+
+
+def _load(checkpoint: Path, seed: int) -> "Runner":
+    from dexhil.policy.checkpoint import Checkpoint
+    from dexhil.policy.runner import Runner
+
+    return Runner(Checkpoint.load(checkpoint), seed=seed)
+
+
+def _open(rig_path: Path, replacing: RigEntry | None = None) -> Rig:
+    """Build a rig on the simulated clock if nothing in it is real."""
+    rig = build_rig(rig_path, SimClock(), replacing=replacing)
+    if all(device.spec.simulated for device in rig.devices):
+        return rig
+    return build_rig(rig_path, MonotonicClock(), replacing=replacing)
+
+
+def _glove(text: str) -> RigEntry:
+    driver, _, path = text.partition(":")
+    if driver != "replay" or not path:
+        raise ConfigError(f"--glove {text!r}: write replay:FILE.npy.")
+    return RigEntry("glove", "replay", "replay", {"path": path})
+
+
+@contextmanager
+def _writing(rig: Rig, root: Path | None) -> Iterator[DatasetWriter | None]:
+    if root is None:
+        yield None
+        return
+    rate_hz = make_session(rig).loops()[0].rate_hz
+    with DatasetWriter(root, rig_features(rig), float(rate_hz), rig.robot_type) as writer:
+        yield writer
+
+
+@contextmanager
+def _writing_for(bench: Bench, root: Path) -> Iterator[DatasetWriter]:
+    features = rig_features(bench.rig, bench.task.environment_names)
+    fps = bench.config.policy_rate_hz
+    with DatasetWriter(root, features, fps, bench.rig.robot_type) as writer:
+        yield writer
+
+
+def _record_live(rig_path: Path, out: Path, episodes: int, task: str) -> None:
+    """A person at a real rig: the pedal takes over, its success and failure end an attempt."""
+    with _open(rig_path).running() as rig, _writing(rig, out) as writer:
+        _attempts(rig, writer, None, episodes, task)
+
+
+def _run_live(rig_path: Path, policy: "Runner", out: Path, takeovers: int, task: str) -> None:
+    with _open(rig_path).running() as rig, _writing(rig, out) as writer:
+        _attempts(rig, writer, policy, takeovers, task)
+
+
+def _attempts(
+    rig: Rig, writer: DatasetWriter | None, policy: "Runner | None", n: int, task: str
+) -> None:
+    """Record until ``n`` attempts were called a success."""
+    successes = 0
+    while successes < n:
+        sink = None
+        if writer is not None:
+            writer.begin_episode(task)
+            sink = Recorder(writer, demonstration=policy is None)
+        console.print(f"Attempt {successes + 1} of {n}. Press takeover, then success or failure.")
+        stretch = drive(rig, make_session(rig, policy=policy, sink=sink))
+        if writer is not None:
+            writer.end_episode(stretch.success)
+        if "Ctrl-C" in stretch.ended:
+            raise KeyboardInterrupt
+        successes += stretch.success is True
+
+
+def _tell(stretch: Stretch, record: Path | None) -> None:
+    table = Table("loop", "ticks", "missed", "period p50 / p99 [ms]", "late p99 [ms]", box=None)
+    for name, stats in stretch.loops.items():
+        period = f"{stats.period_s[0] * 1e3:.1f} / {stats.period_s[1] * 1e3:.1f}"
+        table.add_row(
+            name, str(stats.ticks), str(stats.misses), period, f"{stats.lateness_s[1] * 1e3:.2f}"
+        )
+    console.print(table)
+    where = "" if record is None else f" Recorded in {record}."
+    console.print(f"{stretch.duration_s:.1f} s of driving; ended: {stretch.ended}{where}")
+
+
+def _succeeded(attempt: Attempt) -> bool:
+    return attempt.success
+
+
+def _corrected(attempt: Attempt) -> bool:
+    return attempt.success and attempt.taken_over
+
+
+@contextmanager
+def _progress(name: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar; what is yielded moves it on by one."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task(name, total=total)
+        yield lambda: bars.advance(task)
+
+
+def _ticks(
+    done: Callable[[], None], counts: Callable[[Attempt], bool]
+) -> Callable[[Attempt], None]:
+    """Return a listener that moves a bar on for every attempt that ``counts``."""
+    return lambda attempt: done() if counts(attempt) else None

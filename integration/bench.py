@@ -14,6 +14,7 @@ import numpy as np
 
 from dexhil.drivers.clock import SimClock
 from dexhil.drivers.registry import parse
+from dexhil.drivers.sim.world import World
 from dexhil.integration.operator.person import (
     RATE_HZ,
     Person,
@@ -99,11 +100,15 @@ class Bench:
         self.rig.connect()
         self.rig.enable()
 
+    @property
+    def world(self) -> World:
+        """The simulated world."""
+        return self.task.world
+
     def close(self) -> None:
         """Let go of the devices and the renderer."""
         self.rig.disconnect()
-        if self.rig.world is not None:
-            self.rig.world.close()
+        self.world.close()
 
     def __enter__(self) -> Self:
         return self

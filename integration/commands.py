@@ -103,12 +103,10 @@ def train_policy(
     """Train and save a checkpoint."""
     from dexhil.integration import training
     from dexhil.policy.checkpoint import Checkpoint
-    from dexhil.policy.episodes import DatasetReader
     from dexhil.policy.trainer import train
 
     start = None if init is None else Checkpoint.load(init)
-    features = DatasetReader(demonstration_root).features
-    config = training.policy_config(features) if start is None else start.config
+    config = training.dataset_policy_config(demonstration_root) if start is None else start.config
     episodes = training.demonstrations(demonstration_root) + training.corrections(corrections)
     with _progress("training", steps) as done:
         result = train(
@@ -181,9 +179,9 @@ def evaluate_policy(
 
 def demo(out: Path, *, seed: int, quick: bool) -> None:
     """Run the whole loop in simulation."""
-    from dexhil.integration.demo import run_demo
+    from dexhil.integration.demo import QUICK, run_demo
 
-    run_demo(out, seed=seed, quick=quick, console=console)
+    run_demo(out, seed=seed, console=console, size=QUICK if quick else None)
 
 
 # -- Parts ---------------------------------------------------------------------

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock, SimClock
 from dexhil.integration.bench import make_ik, teleop_config
 from dexhil.integration.rig import Rig
@@ -37,7 +38,13 @@ class Stretch:
     loops: dict[str, LoopStats]
 
 
-def make_session(rig: Rig, *, policy: Policy | None = None, sink: Sink | None = None) -> Session:
+def make_session(
+    rig: Rig,
+    *,
+    policy: Policy | None = None,
+    perception: Callable[[], Vector] | None = None,
+    sink: Sink | None = None,
+) -> Session:
     """Wire a session over the devices of a connected, enabled rig."""
     return Session(
         arm=rig.arm,
@@ -51,6 +58,7 @@ def make_session(rig: Rig, *, policy: Policy | None = None, sink: Sink | None = 
         config=teleop_config(rig),
         clock=rig.clock,
         policy=policy,
+        perception=perception,
         sink=sink,
     )
 

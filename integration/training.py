@@ -24,6 +24,11 @@ def policy_config(features: Features) -> FlowPolicyConfig:
     )
 
 
+def dataset_policy_config(root: Path) -> FlowPolicyConfig:
+    """Return a policy for the dataset in ``root``."""
+    return policy_config(DatasetReader(root).features)
+
+
 def demonstrations(root: Path) -> list[Episode]:
     """Return the successful episodes of a dataset."""
     return [episode for episode in _episodes(root) if episode.success]

@@ -19,11 +19,27 @@ from dexhil.teleop.takeover import Mode
 
 TICK_S = 1.0 / RATE_HZ
 CLOSURES = np.linspace(0.0, 1.0, 11)
-# An enveloping grasp wants the toy deeper in the palm than where half-closed fingertips
-# and thumb face each other [m]. Found by trial, as a person finds it with a new hand.
-_DEEPER = {"leap": (-0.032, -0.012, -0.032)}
-_DEEPER_BY_DEFAULT = (-0.032, -0.012, -0.017)
 _HALF_CLOSED = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grip:
+    """How to grasp with one robot hand. Found by trial, as a person finds it with a new hand.
+
+    Attributes:
+        deeper: From where half-closed fingertips and thumb face each other to where the
+            toy's centre is grasped best, in the palm frame [m].
+        pitch: How far the fingers dip below the horizontal [rad].
+        retreat: From the grasp to where the open hand is clear of the toy, backwards
+            in the palm frame [m].
+    """
+
+    deeper: tuple[float, float, float] = (-0.032, -0.012, -0.017)
+    pitch: float = 0.45
+    retreat: tuple[float, float, float] = (0.07, 0.0, 0.03)
+
+
+GRIPS = {"leap": Grip(deeper=(-0.032, -0.012, -0.032), retreat=(0.12, 0.0, 0.05))}
 
 
 def grasp_rotation(pitch: float) -> Matrix:
@@ -89,6 +105,7 @@ class Eyes:
     """Looks at the simulated scene with a person's accuracy, and at the robot hand's posture.
 
     Attributes:
+        grip: How to grasp with this robot hand.
         grasp_point: Where in the palm frame the toy's centre should be to be grasped [m].
     """
 
@@ -105,8 +122,8 @@ class Eyes:
             postures.append(joints)
         self._postures = np.array(postures)
         tips = retargeter.model.tips(self._postures[_HALF_CLOSED])
-        deeper = _DEEPER.get(task.world.hand.kinematics.model, _DEEPER_BY_DEFAULT)
-        self.grasp_point: Vector = 0.5 * (tips[0] + tips[1:4].mean(axis=0)) + deeper
+        self.grip = GRIPS.get(task.world.hand.kinematics.model, Grip())
+        self.grasp_point: Vector = 0.5 * (tips[0] + tips[1:4].mean(axis=0)) + self.grip.deeper
 
     def look(self, last: View | None, noise: float) -> View:
         """Return the scene, blended with the ``last`` look."""
@@ -152,7 +169,7 @@ class PlushOperator:
         self._toy_start = self._view.toy
         self._was_up = False
         self._press_s: float | None = None
-        self._plan = _Plan(eyes.grasp_point, self._config, rng)
+        self._plan = _Plan(eyes, self._config, rng)
         self._was_driving = False
         self.alarm: str | None = None
         self.alarm_s: float | None = None
@@ -215,11 +232,10 @@ class PlushOperator:
 class _Plan:
     """The grasp as a sequence of stages, in terms of where the palm should go."""
 
-    def __init__(
-        self, grasp_point: Vector, config: OperatorConfig, rng: np.random.Generator
-    ) -> None:
-        self._grasp_point, self._config, self._rng = grasp_point, config, rng
-        self._rotation = grasp_rotation(0.45)
+    def __init__(self, eyes: Eyes, config: OperatorConfig, rng: np.random.Generator) -> None:
+        self._grasp_point, self._config, self._rng = eyes.grasp_point, config, rng
+        self._rotation = grasp_rotation(eyes.grip.pitch)
+        self._retreat = np.array(eyes.grip.retreat)
         self.aim = self._new_aim()
         self._lead: deque[Vector] = deque(maxlen=12)
 
@@ -269,17 +285,19 @@ class _Plan:
         """Return where the palm should be [m], how fast [m/s], and the closure wanted."""
         elapsed_s = now_s - self._entered_s
         palm, around = view.palm[:3, 3], view.toy - self._rotation @ self.aim
-        above = around - self._rotation @ np.array([0.07, 0.0, 0.03])
+        above = around - self._rotation @ self._retreat
+        # First up, then over: fingers that sweep along the table knock the toy over.
+        over = above if palm[2] > above[2] - 0.02 else np.array([*self._intent[:2, 3], above[2]])
         match self._stage:
             case Stage.OPEN:
                 if self._closure < 0.15:
                     self._enter(Stage.APPROACH, now_s)
                 away = self._intent[:3, 3] + np.array([0.0, 0.0, 0.03])
-                return (away if self._closure > 0.35 else above), 0.22, 0.0
+                return (away if self._closure > 0.35 else over), 0.22, 0.0
             case Stage.APPROACH:
                 if np.linalg.norm(palm - above) < 0.03:
                     self._enter(Stage.DESCEND, now_s)
-                return above, 0.22, 0.0
+                return over, 0.22, 0.0
             case Stage.DESCEND:
                 if np.linalg.norm(palm - around) < 0.012 or elapsed_s > 2.5:
                     self._enter(Stage.CLOSE, now_s)

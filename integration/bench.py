@@ -97,8 +97,12 @@ class Bench:
             Retargeter(self.rig.hand.spec.kinematics) for _ in range(2)
         )
         self._ik = make_ik(self.rig)
-        self.rig.connect()
-        self.rig.enable()
+        try:
+            self.rig.connect()
+            self.rig.enable()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def world(self) -> World:

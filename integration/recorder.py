@@ -11,6 +11,7 @@ from dexhil.policy.episodes import DatasetWriter, Features, Source
 from dexhil.teleop.frame import Frame
 from dexhil.teleop.takeover import Mode
 
+AGED = ("arm", "hand", "glove", "tracker")
 MODE_NUMBERS = {Mode.HOLD: 0, Mode.POLICY: 1, Mode.HUMAN: 2}
 
 
@@ -58,7 +59,7 @@ def frame_row(frame: Frame) -> dict[str, npt.ArrayLike]:
         "mode": MODE_NUMBERS[frame.mode],
         "segment_index": frame.segment,
         "t_mono": frame.stamp_s,
-        **{f"age.{name}": age_s for name, age_s in frame.ages_s.items()},
+        **{f"age.{name}": frame.ages_s[name] for name in AGED if name in frame.ages_s},
     }
     if frame.environment_state is not None:
         row["observation.environment_state"] = frame.environment_state

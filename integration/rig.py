@@ -69,7 +69,7 @@ class Rig:
                 failures.append(error)
         if failures:
             self.disconnect()
-            sentences = " ".join(str(failure) for failure in failures)
+            sentences = " ".join(dict.fromkeys(str(failure) for failure in failures))
             raise RigError(
                 f"{self.file.path}: {len(failures)} device(s) failed. {sentences}"
             ) from (failures[0])
@@ -88,8 +88,8 @@ class Rig:
     @contextmanager
     def running(self) -> Iterator["Rig"]:
         """Connect and enable on entry; disconnect on the way out, however it goes."""
-        self.connect()
         try:
+            self.connect()
             self.enable()
             yield self
         finally:

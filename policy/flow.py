@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from dexhil.policy.normalize import Normalizer
 
 FREQUENCIES = 8  # Sine and cosine pairs that encode the flow's time.
-FARTHEST = 5.0  # Observations are cut to this many standard deviations.
+FARTHEST = 10.0  # Observations are cut to this many standard deviations.
+FLOOR = 0.05  # Rad or m; later rounds reach further than a first round that hardly varied.
 IMAGE_FEATURES = 32
 
 Positive = Annotated[int, Field(ge=1)]
@@ -111,7 +112,7 @@ class FlowPolicy(nn.Module):
 
     def fit_normalizers(self, numbers: Tensor, chunks: Tensor) -> None:
         """Fit the scales to the data of the first round."""
-        self.observation_normalizer.fit(numbers)
+        self.observation_normalizer.fit(numbers, floor=FLOOR)
         self.chunk_normalizer.fit(self.to_relative(chunks, numbers))
 
     def to_relative(self, chunks: Tensor, numbers: Tensor) -> Tensor:

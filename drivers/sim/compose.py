@@ -41,6 +41,8 @@ def compose(arm: Kinematics, hand: Kinematics, scene: str, timestep_s: float) ->
     """
     world = read_scene(scene)
     world.option.timestep = timestep_s
+    # A finger knows nothing of the other fingers' joints; below 60 joints MuJoCo would not care.
+    world.option.jacobian = mujoco.mjtJacobian.mjJAC_SPARSE
     base = world.worldbody.add_frame()
     world.attach(to_mjspec(arm, actuated=True), frame=base, prefix=ARM)
     flange = world.body(ARM + arm.tips["flange"])

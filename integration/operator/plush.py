@@ -39,7 +39,7 @@ class Grip:
     retreat: tuple[float, float, float] = (0.07, 0.0, 0.03)
 
 
-GRIPS = {"leap": Grip(deeper=(-0.032, -0.012, -0.032), retreat=(0.12, 0.0, 0.05))}
+GRIPS = {"leap": Grip(deeper=(-0.022, 0.003, -0.008), retreat=(0.12, 0.0, 0.05))}
 
 
 def grasp_rotation(pitch: float) -> Matrix:
@@ -300,18 +300,19 @@ class _Plan:
                 return over, 0.22, 0.0
             case Stage.DESCEND:
                 if np.linalg.norm(palm - around) < 0.012 or elapsed_s > 2.5:
+                    # Not to follow the toy that the fingers draw in.
+                    self._spot = around
                     self._enter(Stage.CLOSE, now_s)
                 return around, 0.13, 1.0 if self._config.closes_early else 0.0
             case Stage.CLOSE:
                 if self._closure >= 1.0 and elapsed_s > 1.1:
                     self._enter(Stage.LIFT, now_s)
-                    self._top = self._intent[:3, 3] + np.array([0.0, 0.0, 0.16])
-                return around, 0.13, 1.0
+                return self._spot, 0.13, 1.0
             case Stage.LIFT:
                 if elapsed_s > 1.2 and view.toy[2] < self._table_height + 0.03:
                     self.aim = self._new_aim()
                     self._enter(Stage.OPEN, now_s)
-                return self._top, 0.16, 1.0
+                return self._spot + np.array([0.0, 0.0, 0.16]), 0.16, 1.0
 
 
 def _limited(step: Vector, length: float) -> Vector:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dexhil.policy.episodes.errors import CorruptError, FrameError
 from dexhil.policy.episodes.layout import publish, read_json, write_json
-from dexhil.policy.episodes.schema import MAY_BE_ABSENT, Features
+from dexhil.policy.episodes.schema import Features, may_be_absent
 from dexhil.policy.episodes.video import Image, VideoEncoder, read_frames
 
 Record = npt.NDArray[np.void]  # One frame: a scalar array of ``Features.frame_dtype``.
@@ -169,7 +169,7 @@ def check_images(features: Features, images: Mapping[str, Any]) -> None:
 def _to_row(features: Features, name: str, value: Any) -> npt.NDArray[Any]:
     feature = features[name]
     if value is None:
-        if name not in MAY_BE_ABSENT:
+        if not may_be_absent(name):
             raise FrameError(f"Frame: {name!r} is missing.")
         return np.full(feature.row_shape, np.nan, dtype=feature.dtype)
     given = np.asarray(value)
@@ -177,12 +177,14 @@ def _to_row(features: Features, name: str, value: Any) -> npt.NDArray[Any]:
         raise FrameError(f"Frame: {name!r} has shape {given.shape}, expected {feature.shape}.")
     if not np.can_cast(given.dtype, feature.dtype, casting="same_kind"):
         raise FrameError(f"Frame: {name!r} is {given.dtype}, expected {feature.dtype}.")
-    with np.errstate(over="ignore"):  # Overflow becomes infinite, which is refused below.
-        row = given.astype(feature.dtype).reshape(feature.row_shape)
-    if np.isfinite(row).all() or (name in MAY_BE_ABSENT and np.isnan(row).all()):
-        return row
-    n_bad = int(np.sum(~np.isfinite(row)))
-    rule = "all finite, or all NaN if absent" if name in MAY_BE_ABSENT else "all finite"
+    row = given.reshape(feature.row_shape)
+    # In single precision for all, so that no sum of squares in the statistics overflows.
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(row.astype(np.float32))
+    if finite.all() or (may_be_absent(name) and np.isnan(row).all()):
+        return row.astype(feature.dtype)
+    n_bad = int(np.sum(~finite))
+    rule = "all finite, or all NaN if absent" if may_be_absent(name) else "all finite"
     raise FrameError(
         f"Frame: {name!r} has {n_bad} of {row.size} values not finite, expected {rule}."
     )

@@ -21,13 +21,13 @@ OUTCOME = ("next.reward", "next.done", "next.success")
 BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 FILLED_BY_WRITER = frozenset(OUTCOME + BOOKKEEPING)
 
-# These say nothing (NaN in every element) when their author was silent or the device is not there.
-MAY_BE_ABSENT = frozenset(
-    ("action.policy", "action.human", "age.arm", "age.hand", "age.glove", "age.tracker")
-)
-
 _IMAGES = "observation.images."
 _NUMERIC = frozenset(("bool", "int64", "float32", "float64"))
+
+
+def may_be_absent(name: str) -> bool:
+    """Whether a column is NaN in every element when its author was silent or its device is none."""
+    return name in {"action.policy", "action.human"} or name.startswith("age.")
 
 
 class Source(IntEnum):
@@ -88,7 +88,8 @@ class Features(Mapping[str, Feature]):
 
         ``observation.state`` holds arm joints, hand joints [rad], then for each hand joint its
         lag, commanded minus measured [rad]: what a policy can feel of contact. Actions are
-        joint targets [rad], arm then hand.
+        joint targets [rad], arm then hand. Beside the columns of every takeover there is
+        ``age.<camera>`` [s] for each camera.
 
         Args:
             arm_joints: Joint names of the arm, in order.
@@ -107,7 +108,8 @@ class Features(Mapping[str, Feature]):
             )
         for name in ("action", "action.policy", "action.human"):
             features[name] = _vector(targets)
-        return cls(features | _TAKEOVER)
+        ages = {f"age.{camera}": _scalar("float32") for camera in cameras or ()}
+        return cls(features | _TAKEOVER | ages)
 
     @classmethod
     def from_info(cls, features: Mapping[str, Mapping[str, Any]]) -> Self:

@@ -108,7 +108,7 @@ class DatasetWriter:
 
         Args:
             frame: Value of each feature, but for cameras and those the writer fills in
-                (``schema.FILLED_BY_WRITER``). Those in ``schema.MAY_BE_ABSENT`` may be left out.
+                (``schema.FILLED_BY_WRITER``). Those that ``schema.may_be_absent`` may be left out.
             images: uint8 (h, w, 3) by camera name.
 
         Raises:

@@ -1,6 +1,6 @@
 """A small dataset to record: two arm joints, one hand joint, one camera or none."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def _make_image() -> Callable[[int], np.ndarray[Any, np.dtype[np.uint8]]]:
 
 @pytest.fixture
 def add_frames() -> Callable[..., None]:
-    """``add_frames(writer, features, n, start=0)``: append frames ``start`` to ``start + n - 1``."""
+    """``add_frames(writer, features, n, start=0)``: append ``n`` frames from ``start`` on."""
 
     def add(writer: DatasetWriter, features: Features, n: int, start: int = 0) -> None:
         for k in range(start, start + n):
@@ -99,11 +99,11 @@ def record(add_frames: Callable[..., None]) -> Record:
 
 
 @pytest.fixture
-def dataset(tmp_path: Path, features: Features, record: Record) -> Iterator[Path]:
+def dataset(tmp_path: Path, features: Features, record: Record) -> Path:
     """Three finished episodes of 12, 7 and 9 frames; the second failed, the third has no label."""
     root = tmp_path / "dataset"
     with DatasetWriter(root, features, FPS, "sim") as writer:
         record(writer, features, 12, task="lift", success=True)
         record(writer, features, 7, task="turn", success=False)
         record(writer, features, 9, task="lift", success=None)
-    yield root
+    return root

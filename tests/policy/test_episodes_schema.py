@@ -27,7 +27,7 @@ def test_a_rig_has_the_columns_that_takeovers_need() -> None:
         "mode",
         "segment_index",
         "t_mono",
-        *(f"age.{device}" for device in ("arm", "hand", "glove", "tracker")),
+        *(f"age.{device}" for device in ("arm", "hand", "glove", "tracker", "scene")),
         *FILLED_BY_WRITER,
     } == set(features)
 

@@ -1,6 +1,7 @@
 """Recording: what is refused, what is kept, what is the same every time."""
 
 import errno
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,7 @@ Record = Callable[..., int]
         ({"action": [0.0, np.nan, 0.0]}, r"'action' has 1 of 3 values not finite"),
         ({"action": [0.0, 1e39, 0.0]}, r"'action' has 1 of 3 values not finite"),
         ({"action.human": [0.0, np.nan, 0.0]}, r"all finite, or all NaN if absent"),
+        ({"t_mono": 1e200}, r"'t_mono' has 1 of 1 values not finite"),
         ({"action": [0.0, 0.0]}, r"'action' has shape \(2,\), expected \(3,\)"),
         ({"mode": 1.5}, r"'mode' is float64, expected int64"),
         ({"intervention": 1}, r"'intervention' is int64, expected bool"),
@@ -43,6 +45,7 @@ Record = Callable[..., int]
     ],
 )
 def test_a_bad_frame_is_refused_and_costs_nothing_else(
+    *,
     tmp_path: Path,
     blind: Features,
     add_frames: AddFrames,
@@ -159,26 +162,35 @@ def test_a_discarded_episode_leaves_no_trace(
 def test_leaving_by_an_error_keeps_the_open_episode_unlabelled(
     tmp_path: Path, features: Features, add_frames: AddFrames, error: type[BaseException]
 ) -> None:
-    with pytest.raises(error), DatasetWriter(tmp_path, features, FPS) as writer:
-        writer.begin_episode("lift")
-        add_frames(writer, features, 4)
-        raise error
+    def record_and_fail() -> None:
+        with DatasetWriter(tmp_path, features, FPS) as writer:
+            writer.begin_episode("lift")
+            add_frames(writer, features, 4)
+            raise error
+
+    with pytest.raises(error):
+        record_and_fail()
     (entry,) = DatasetReader(tmp_path).episodes
     assert (entry.length, entry.success) == (4, None)
     assert not DatasetReader(tmp_path).episode(0).columns["next.success"].any()
 
 
+class InterruptedJournal(io.BytesIO):
+    def write(self, _: object) -> int:
+        raise KeyboardInterrupt
+
+
 def test_an_interrupt_between_image_and_row_cuts_the_image(
     tmp_path: Path, features: Features, add_frames: AddFrames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), DatasetWriter(tmp_path, features, FPS) as writer:
+    with DatasetWriter(tmp_path, features, FPS) as writer:
         writer.begin_episode("lift")
         add_frames(writer, features, 4)
-        monkeypatch.setattr(writer._open._journal, "write", interrupted)  # type: ignore[union-attr]
-        add_frames(writer, features, 1, start=4)
+        assert writer._open is not None
+        writer._open._journal.close()
+        monkeypatch.setattr(writer._open, "_journal", InterruptedJournal())
+        with pytest.raises(KeyboardInterrupt):
+            add_frames(writer, features, 1, start=4)
     assert check(tmp_path) == []
     assert len(DatasetReader(tmp_path).episode(0)) == 4
 
@@ -241,19 +253,17 @@ def test_damaged_episodes_are_neither_extended_nor_deleted(
 
 @pytest.mark.parametrize("file", ["frames.bin", "scene.mp4"])
 def test_a_full_disk_while_recording_is_one_clear_error(
-    dataset: Path, features: Features, add_frames: AddFrames, file: str
+    dataset: Path, features: Features, record: Record, file: str
 ) -> None:
     with DatasetWriter(dataset, features, FPS, "sim") as writer:
         (dataset / ".staging" / file).symlink_to("/dev/full")
         with pytest.raises(StorageError, match=r"No space left on device\), \d+ bytes free"):
-            writer.begin_episode("lift")
-            add_frames(writer, features, 3)
-            writer.end_episode()
+            record(writer, features)
     assert check(dataset) == []
     assert len(DatasetReader(dataset)) == 3
 
 
-@pytest.mark.parametrize("n_good", range(16))
+@pytest.mark.parametrize("n_good", range(14))
 def test_a_full_disk_at_any_step_of_finishing_costs_nothing(
     dataset: Path,
     features: Features,
@@ -283,4 +293,4 @@ def test_a_full_disk_at_any_step_of_finishing_costs_nothing(
     assert check(dataset) == []
     last = DatasetReader(dataset).episode(3)
     assert len(last) == 5
-    assert last.success is (True if n_good >= 2 else None)
+    assert last.success is (True if n_good else None)

@@ -1,0 +1,86 @@
+"""Whether the task is a task: who can do it, who cannot, and whether it lies still.
+
+    python benchmarks/task.py [--n STARTS] [--careless STARTS] [--rigs ur5e_leap ...]
+
+For each rig: successes of the simulated operator alone from random starts, with the 95 %
+interval of Wilson; the same for an operator who is careless in one way; and the farthest
+that the toy gets from where it stands in 10 s without anybody touching it.
+"""
+
+import argparse
+from dataclasses import replace
+from itertools import islice
+from math import degrees
+from pathlib import Path
+
+from dexhil.drivers.sim.world import World
+from dexhil.integration.bench import Bench
+from dexhil.integration.operator.plush import OperatorConfig, Role
+from dexhil.integration.rounds import EVALUATION_SEEDS, seeds
+from dexhil.integration.statistics import Rate
+from dexhil.teleop import se3
+
+RIGS = Path(__file__).parent.parent / "rigs"
+CAREFUL = OperatorConfig()
+CARELESS = {
+    "closes early": replace(CAREFUL, closes_early=True),
+    "aims 4 cm aside": replace(CAREFUL, aim_offset=(0.0, 0.04, 0.0)),
+}
+STILL_S = 10.0
+LOOK_EVERY_S = 0.1
+
+
+def successes(path: Path, operator: OperatorConfig, n: int) -> Rate:
+    """Return how often an operator alone does the task from ``n`` starts."""
+    with Bench(path, operator=operator) as bench:
+        starts = islice(seeds(EVALUATION_SEEDS, 0), n)
+        done = [bench.attempt(seed, role=Role.DEMONSTRATE).success for seed in starts]
+    return Rate(sum(done), n)
+
+
+def drift(path: Path, n: int) -> tuple[float, float]:
+    """Return the toy's largest drift in ``STILL_S``, over ``n`` starts [mm, deg]."""
+    drifts = []
+    with Bench(path) as bench:
+        for seed in islice(seeds(EVALUATION_SEEDS, 0), n):
+            bench.task.reset(seed)
+            start = _toy(bench.world)
+            for _ in range(round(STILL_S / LOOK_EVERY_S)):
+                bench.world.settle(LOOK_EVERY_S)
+                drifts.append(se3.distance(start, _toy(bench.world)))
+    lengths, angles = zip(*drifts, strict=True)
+    return 1e3 * max(lengths), degrees(max(angles))
+
+
+def _toy(world: World) -> se3.Pose:
+    return se3.from_quaternion(*world.body_pose("toy"))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=100, help="starts of the careful operator")
+    parser.add_argument("--careless", type=int, default=25, help="starts of each careless one")
+    parser.add_argument("--still", type=int, default=3, help="starts that are left alone")
+    parser.add_argument(
+        "--rigs", nargs="+", default=None, help="such as ur5e_leap; all if left out"
+    )
+    options = parser.parse_args(arguments)
+    rigs = options.rigs or sorted(p.stem.removeprefix("sim_") for p in RIGS.glob("sim_*.toml"))
+    columns = ("operator", *CARELESS)
+    print(f"{'rig':13}" + "".join(f" {column:24}" for column in columns) + "    drift in 10 s")
+    print(f"{'aim':13} {'>= 95 %':24}" + f" {'fails':24}" * len(CARELESS) + "  <= 1 mm, <= 1 deg")
+    for rig in rigs:
+        path = RIGS / f"sim_{rig}.toml"
+        rates = [successes(path, CAREFUL, options.n)]
+        rates += [successes(path, config, options.careless) for config in CARELESS.values()]
+        length_mm, angle_deg = drift(path, options.still)
+        print(
+            f"{rig:13}" + "".join(f" {rate!s:24}" for rate in rates),
+            f" {length_mm:.3f} mm, {angle_deg:.3f} deg",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

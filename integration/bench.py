@@ -54,6 +54,7 @@ class Attempt:
         alarm_s: When it first did, from the start [s].
         taken_over: Whether a person drove at all.
         human_s: How long a person drove [s].
+        tries: Grasps that the person began.
     """
 
     seed: int
@@ -63,6 +64,7 @@ class Attempt:
     alarm_s: float | None = None
     taken_over: bool = False
     human_s: float = 0.0
+    tries: int = 0
 
 
 class Bench:
@@ -173,6 +175,7 @@ class Bench:
             alarm_s=None if operator is None else operator.alarm_s,
             taken_over=human_s > 0,
             human_s=human_s,
+            tries=0 if operator is None else operator.tries,
         )
 
     def _session(self, policy: Policy | None, sink: Sink | None) -> Session:

@@ -11,6 +11,7 @@ import numpy as np
 from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.clock import Clock
 from dexhil.integration.operator.person import RATE_HZ, Person, grasp_posture
+from dexhil.integration.operator.watch import Doubt, View
 from dexhil.integration.tasks.plush import PlushTask
 from dexhil.retarget.human import HumanHand
 from dexhil.retarget.retargeter import Retargeter
@@ -75,7 +76,7 @@ class OperatorConfig:
         sight_noise: Standard deviation of the seen toy and palm per axis [m].
         aim_noise: Standard deviation of where in the hand the toy is wanted [m].
         aim_offset: Constant error of that aim in the palm frame [m]; careless if large.
-        closes_early: Start closing during the descent; careless if true.
+        closes_early: Close the hand on the way to the toy; careless if true.
         takes_over: Probability per second of a takeover that has no reason, for control arms.
     """
 
@@ -84,21 +85,6 @@ class OperatorConfig:
     aim_noise: float = 0.004
     aim_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     closes_early: bool = False
-
-
-@dataclass(slots=True)
-class View:
-    """What the operator believes to see, smoothed over about 30 ms.
-
-    Attributes:
-        palm: Palm pose in the world. Shape (4, 4).
-        toy: Centre of the toy in the world [m]. Shape (3,).
-        closure: How closed the robot's hand looks, from 0 to 1.
-    """
-
-    palm: Matrix
-    toy: Vector
-    closure: float
 
 
 class Eyes:
@@ -166,8 +152,8 @@ class PlushOperator:
         self._config = config or OperatorConfig()
         self._start_s = clock.now_s()
         self._view = eyes.look(None, 0.0)
-        self._toy_start = self._view.toy
-        self._was_up = False
+        self._table_height = float(self._view.toy[2])
+        self._doubt = Doubt(self._view, eyes.grasp_point, task.time_limit_s)
         self._press_s: float | None = None
         self._plan = _Plan(eyes, self._config, rng)
         self._was_driving = False
@@ -181,8 +167,8 @@ class PlushOperator:
         driving = self._mode() is Mode.HUMAN
         if driving:
             if not self._was_driving:
-                height = float(self._toy_start[2])
-                self._plan.begin(self._view, self._person.closure, height, self._now_s)
+                closure, height = self._person.closure, self._table_height
+                self._plan.begin(self._view, closure, height, self._now_s)
             motion, closure = self._plan.step(self._view, self._now_s)
             self._person.carry(motion)
             self._person.closure = closure
@@ -199,34 +185,29 @@ class PlushOperator:
     def _now_s(self) -> float:
         return self._clock.now_s() - self._start_s
 
+    @property
+    def tries(self) -> int:
+        """How many grasps it has begun."""
+        return self._plan.tries
+
     def _supervise(self) -> None:
         """Press the pedal when it is time to."""
         if self._press_s is None:
             if self.role is Role.DEMONSTRATE:
                 self._press_s = self._now_s + 0.2
-            elif self._mode() is Mode.POLICY and (reason := self._trouble()) is not None:
-                self.alarm, self.alarm_s = self.alarm or reason, self.alarm_s or self._now_s
-                if self.role is Role.SUPERVISE:
-                    self._press_s = self._now_s + self._rng.uniform(*self._config.reaction_s)
-            return
-        if self._now_s >= self._press_s:
+            elif self._mode() is Mode.POLICY:
+                self._watch()
+        elif self._now_s >= self._press_s:
             self._person.press("takeover")
             self._press_s = self._now_s + 1.0  # Try again if it was refused or lost.
 
-    def _trouble(self) -> str | None:
-        """Return why the policy is about to fail, if it looks so."""
-        view = self._view
-        lift = view.toy[2] - self._toy_start[2]
-        self._was_up = self._was_up or lift > 0.03
-        reach = np.linalg.norm(self._plan.toy_in_palm(view) - self._plan.aim)
-        moved = np.linalg.norm((view.toy - self._toy_start)[:2])
-        if self._was_up and lift < 0.015:
-            return "dropped"
-        if moved > 0.05 and lift < 0.02 and reach > 0.06:
-            return "pushed"
-        if self._now_s > 0.7 * self._task.time_limit_s and lift < 0.02:
-            return "stalled"
-        return None
+    def _watch(self) -> None:
+        """Make up one's mind about the policy."""
+        reason = self._doubt.look(self._view, self._now_s)
+        if reason is not None and self.alarm is None:
+            self.alarm, self.alarm_s = reason, self._now_s
+            if self.role is Role.SUPERVISE:
+                self._press_s = self._now_s + self._rng.uniform(*self._config.reaction_s)
 
 
 class _Plan:
@@ -236,17 +217,13 @@ class _Plan:
         self._grasp_point, self._config, self._rng = eyes.grasp_point, config, rng
         self._rotation = grasp_rotation(eyes.grip.pitch)
         self._retreat = np.array(eyes.grip.retreat)
-        self.aim = self._new_aim()
+        self._aim = self._new_aim()
         self._lead: deque[Vector] = deque(maxlen=12)
+        self.tries = 0
 
     def _new_aim(self) -> Vector:
         aim = self._grasp_point + self._config.aim_offset
         return aim + self._config.aim_noise * self._rng.normal(size=3)
-
-    @staticmethod
-    def toy_in_palm(view: View) -> Vector:
-        """Return the toy's centre in the palm frame [m]. Shape (3,)."""
-        return view.palm[:3, :3].T @ (view.toy - view.palm[:3, 3])
 
     def begin(self, view: View, closure: float, table_height: float, now_s: float) -> None:
         """Start from how things are.
@@ -262,6 +239,13 @@ class _Plan:
         self._closure = closure
         self._bias = np.zeros(3)
         self._lead.clear()
+        self._try(now_s)
+
+    def _try(self, now_s: float) -> None:
+        """Begin a grasp, with another aim if one has failed."""
+        if self.tries > 0:
+            self._aim = self._new_aim()
+        self.tries += 1
         self._enter(Stage.OPEN, now_s)
 
     def _enter(self, stage: Stage, now_s: float) -> None:
@@ -284,8 +268,9 @@ class _Plan:
     def _goal(self, view: View, now_s: float) -> tuple[Vector, float, float]:
         """Return where the palm should be [m], how fast [m/s], and the closure wanted."""
         elapsed_s = now_s - self._entered_s
-        palm, around = view.palm[:3, 3], view.toy - self._rotation @ self.aim
+        palm, around = view.palm[:3, 3], view.toy - self._rotation @ self._aim
         above = around - self._rotation @ self._retreat
+        on_the_way = 1.0 if self._config.closes_early else 0.0
         # First up, then over: fingers that sweep along the table knock the toy over.
         over = above if palm[2] > above[2] - 0.02 else np.array([*self._intent[:2, 3], above[2]])
         match self._stage:
@@ -297,21 +282,20 @@ class _Plan:
             case Stage.APPROACH:
                 if np.linalg.norm(palm - above) < 0.03:
                     self._enter(Stage.DESCEND, now_s)
-                return over, 0.22, 0.0
+                return over, 0.22, on_the_way
             case Stage.DESCEND:
                 if np.linalg.norm(palm - around) < 0.012 or elapsed_s > 2.5:
                     # Not to follow the toy that the fingers draw in.
                     self._spot = around
                     self._enter(Stage.CLOSE, now_s)
-                return around, 0.13, 1.0 if self._config.closes_early else 0.0
+                return around, 0.13, on_the_way
             case Stage.CLOSE:
                 if self._closure >= 1.0 and elapsed_s > 1.1:
                     self._enter(Stage.LIFT, now_s)
                 return self._spot, 0.13, 1.0
             case Stage.LIFT:
                 if elapsed_s > 1.2 and view.toy[2] < self._table_height + 0.03:
-                    self.aim = self._new_aim()
-                    self._enter(Stage.OPEN, now_s)
+                    self._try(now_s)
                 return self._spot + np.array([0.0, 0.0, 0.16]), 0.16, 1.0
 
 

@@ -12,7 +12,7 @@ _UP_M, _LOW_M = 0.03, 0.015  # Lift that counts as up, and as still on the table
 _PUSHED_M, _BESIDE_M = 0.07, 0.10
 _CLOSED = 0.6
 # Who has not lifted the toy after this share of the time does not get it up and held.
-_LATE = 0.8
+_LATE = 0.85
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.sim.world import World
 from dexhil.integration.tasks.task import JUDGE_HZ
+from dexhil.teleop.se3 import from_quaternion
 
 LIFT_M = 0.04
 HOLD_S = 1.0
@@ -36,7 +37,7 @@ class PlushConfig:
     centre: tuple[float, float] = (0.7, 0.0)
     start_noise: float = 0.02
     perception_noise: float = 0.002
-    time_limit_s: float = 8.0
+    time_limit_s: float = 10.0
 
 
 class PlushTask:
@@ -44,7 +45,10 @@ class PlushTask:
 
     name = "plush"
     prompt = "Grab that yellow plushie"
-    environment_names = ("toy.x", "toy.y", "toy.z")
+    environment_names = (
+        *("toy_in_palm.x", "toy_in_palm.y", "toy_in_palm.z"),
+        *("toy_in_base.x", "toy_in_base.y", "toy_in_base.z"),
+    )
 
     def __init__(self, world: World, config: PlushConfig | None = None) -> None:
         self.world = world
@@ -88,10 +92,14 @@ class PlushTask:
         return self.toy_lift > LIFT_M and not self.world.touching("toy", "table")
 
     def perceive(self) -> Vector:
-        """Return the toy's centre in the base frame, as a detector sees it [m]. Shape (3,)."""
+        """Return the toy's centre in the palm frame, then in the base frame [m]. Shape (6,).
+
+        What a detector sees in the base frame, and what that and the arm's own joints say.
+        """
         noise = self.config.perception_noise * self._rng.normal(size=3)
-        seen: Vector = self.toy_position + noise
-        return seen
+        seen = self.toy_position + noise
+        palm = from_quaternion(*self.world.palm_pose())
+        return np.concatenate([palm[:3, :3].T @ (seen - palm[:3, 3]), seen])
 
     def update(self) -> None:
         self._held_ticks = self._held_ticks + 1 if self.lifted else 0

@@ -4,7 +4,7 @@ Means, deviations and extremes merge exactly. Merged quantiles are weighted mean
 of the episodes' quantiles, as LeRobot's are.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,15 +38,32 @@ def column_stats(values: npt.NDArray[Any]) -> Stats:
     }
 
 
-def image_stats(images: Iterable[npt.NDArray[np.uint8]]) -> Stats:
+def image_stats(images: Sequence[npt.NDArray[np.uint8]]) -> Stats:
     """Return the statistics of sampled images (h, w, 3) in 0 to 1, each of shape (3, 1, 1).
 
-    The count is that of images.
+    The count is that of images. Quantiles are levels that occur.
     """
-    samples = [image.reshape(-1, 3) for image in images]
-    pixels = column_stats(np.concatenate(samples).astype(np.float32) / 255.0)
-    stats = {key: value.reshape(3, 1, 1) for key, value in pixels.items() if key != "count"}
-    return {**stats, "count": np.array([len(samples)], dtype=np.int64)}
+    # Histograms: a byte has 256 levels, an episode millions of pixels.
+    levels = np.arange(256) / 255.0
+    channels = np.moveaxis(np.stack(images), -1, 0)
+    histograms = np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])
+    cumulative = histograms.cumsum(axis=1)
+    shares = histograms / cumulative[:, -1:]
+    mean = shares @ levels
+
+    def quantile(share: float) -> npt.NDArray[np.float64]:
+        wanted = np.maximum(share * cumulative[:, -1:], 1)
+        return np.asarray(levels[(cumulative < wanted).sum(axis=1)])
+
+    stats = {
+        "min": quantile(0.0),
+        "max": quantile(1.0),
+        "mean": mean,
+        "std": np.sqrt((shares * (levels - mean[:, None]) ** 2).sum(axis=1)),
+        **{key: quantile(share) for key, share in QUANTILES.items()},
+    }
+    count = np.array([len(images)], dtype=np.int64)
+    return {**{key: value.reshape(3, 1, 1) for key, value in stats.items()}, "count": count}
 
 
 def merge(one: Mapping[str, Stats], other: Mapping[str, Stats]) -> dict[str, Stats]:

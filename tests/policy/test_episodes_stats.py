@@ -55,3 +55,15 @@ def test_images_are_counted_and_lie_between_zero_and_one() -> None:
     assert found["count"] == [2]
     np.testing.assert_allclose(found["mean"], np.full((3, 1, 1), 0.5))
     np.testing.assert_allclose(found["max"], np.ones((3, 1, 1)))
+
+
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 4), st.just(3), st.just(5), st.just(3))))
+def test_images_have_the_statistics_of_their_pixels(images: np.ndarray) -> None:
+    found = stats.image_stats(list(images))
+    pixels = images.reshape(-1, 3) / 255.0
+    for key in ("min", "max", "mean", "std"):
+        expected = getattr(pixels, key)(axis=0)
+        np.testing.assert_allclose(found[key].ravel(), expected, atol=1e-12)
+    for key, share in stats.QUANTILES.items():
+        expected = np.quantile(pixels, share, axis=0, method="inverted_cdf")
+        np.testing.assert_allclose(found[key].ravel(), expected, atol=1e-12)

@@ -1,6 +1,7 @@
 """What the runtime saw and did, as rows of a dataset."""
 
 from collections.abc import Sequence
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from dexhil.policy.episodes import DatasetWriter, Features, Source
 from dexhil.teleop.frame import Frame
 from dexhil.teleop.takeover import Mode
 
-AGED = ("arm", "hand", "glove", "tracker")
 MODE_NUMBERS = {Mode.HOLD: 0, Mode.POLICY: 1, Mode.HUMAN: 2}
 
 
@@ -59,7 +59,9 @@ def frame_row(frame: Frame) -> dict[str, npt.ArrayLike]:
         "mode": MODE_NUMBERS[frame.mode],
         "segment_index": frame.segment,
         "t_mono": frame.stamp_s,
-        **{f"age.{name}": frame.ages_s[name] for name in AGED if name in frame.ages_s},
+        **{
+            f"age.{name}": age_s if isfinite(age_s) else nan for name, age_s in frame.ages_s.items()
+        },
     }
     if frame.environment_state is not None:
         row["observation.environment_state"] = frame.environment_state

@@ -134,8 +134,7 @@ class Person:
             self._cubes.append((now_s, *self._seen_cube()))
         self._keypoints.append((now_s, self._seen_keypoints()))
         self._ticks += 1
-        # A sample is stamped when it was taken, and arrives late: half a tick of slack
-        # keeps rounding from delaying it by one more.
+        # Half a tick of slack keeps rounding from delaying a sample by one more.
         due_s = now_s - self._config.latency_s + 0.5 / RATE_HZ
         while self._cubes and self._cubes[0][0] <= due_s:
             _, position, orientation = self._cubes.popleft()

@@ -35,12 +35,15 @@ class Grip:
             in the palm frame [m].
     """
 
-    deeper: tuple[float, float, float] = (-0.032, -0.012, -0.017)
+    deeper: tuple[float, float, float] = (-0.022, 0.003, -0.008)
     pitch: float = 0.45
     retreat: tuple[float, float, float] = (0.07, 0.0, 0.03)
 
 
-GRIPS = {"leap": Grip(deeper=(-0.022, 0.003, -0.008), retreat=(0.12, 0.0, 0.05))}
+GRIPS = {
+    "inspire": Grip(deeper=(-0.032, -0.012, -0.017)),  # Its four fingers reach past the toy.
+    "leap": Grip(retreat=(0.12, 0.0, 0.05)),  # Its fingers are long.
+}
 
 
 def grasp_rotation(pitch: float) -> Matrix:

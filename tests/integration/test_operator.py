@@ -35,22 +35,19 @@ def demonstrate(bench, seed):
 
 def test_the_same_seed_is_the_same_attempt_to_the_last_frame(rig):
     attempts, columns = [], []
-    for _ in range(2):
-        with Bench(rig) as bench:
-            attempt, frames = demonstrate(bench, 7)
-            other, _ = demonstrate(bench, 8)
-            again, _ = demonstrate(bench, 7)
-        assert again == attempt != other
-        attempts.append(attempt)
-        columns.append([np.concatenate([f.state, f.executed]) for f in frames])
-    assert attempts[0] == attempts[1]
-    np.testing.assert_array_equal(columns[0], columns[1])
+    with Bench(rig) as bench:
+        for seed in (7, 8, 7):
+            attempt, frames = demonstrate(bench, seed)
+            attempts.append(attempt)
+            columns.append([np.concatenate([f.state, f.executed]) for f in frames])
+    assert attempts[0] == attempts[2] != attempts[1]
+    np.testing.assert_array_equal(columns[0], columns[2])
 
 
 @pytest.mark.parametrize("hand", ["inspire", "leap", "allegro"])
 def test_an_operator_lifts_the_toy_with_every_hand(hand):
     with Bench(RIGS / f"sim_ur5e_{hand}.toml") as bench:
-        attempts = [bench.attempt(seed, role=Role.DEMONSTRATE) for seed in range(4)]
+        attempts = [bench.attempt(seed, role=Role.DEMONSTRATE) for seed in range(3)]
     assert all(attempt.success and attempt.taken_over for attempt in attempts)
     assert all(attempt.alarm is None for attempt in attempts)
 
@@ -60,15 +57,15 @@ def test_a_careless_operator_mostly_fails_at_first(rig, careless):
     with Bench(rig, operator=careless) as bench:
         # Time for one try, where a careful operator needs no second one.
         bench.task.time_limit_s = 3.0
-        successes = sum(bench.attempt(seed, role=Role.DEMONSTRATE).success for seed in range(5))
-    assert successes <= 2
+        successes = sum(bench.attempt(seed, role=Role.DEMONSTRATE).success for seed in range(3))
+    assert successes <= 1
 
 
 def test_a_careful_operator_mostly_succeeds_at_first(rig):
     with Bench(rig) as bench:
         bench.task.time_limit_s = 3.0
-        successes = sum(bench.attempt(seed, role=Role.DEMONSTRATE).success for seed in range(5))
-    assert successes >= 4
+        successes = sum(bench.attempt(seed, role=Role.DEMONSTRATE).success for seed in range(3))
+    assert successes == 3
 
 
 class Diary:
@@ -194,7 +191,7 @@ def test_a_policy_that_only_lingers_has_stalled_before_the_time_is_up():
 
 def test_what_looks_bad_for_a_moment_is_forgiven():
     scene = Scene()
-    for _ in range(5):
+    for _ in range(3):
         scene.closure = 1.0
         assert scene.wait(0.2) is None
         scene.closure = 0.0

@@ -39,12 +39,12 @@ class Devices:
         diary = self
 
         class Tracker:
-            def show(self, position, orientation, stamp_s=None):
+            def show(self, position, orientation):
                 pose = se3.from_quaternion(position, orientation)
                 diary.cubes.append((diary.clock.now_s(), pose))
 
         class Glove:
-            def show(self, keypoints, stamp_s=None):
+            def show(self, keypoints):
                 diary.keypoints.append((diary.clock.now_s(), keypoints))
 
         class Pedal:

@@ -4,6 +4,9 @@ import time
 from typing import Protocol
 
 
+_TICKS_PER_S = 2**30
+
+
 class Clock(Protocol):
     """Monotonic seconds. Never wall time: NTP moves wall time backwards."""
 
@@ -22,10 +25,14 @@ class MonotonicClock:
 
 
 class SimClock:
-    """A clock that moves only when told to. It does not start at zero: zero hides bugs."""
+    """A clock that moves only when told to. It does not start at zero: zero hides bugs.
+
+    Its time is a whole number of 2^-30 s, about a nanosecond. Differences of such times
+    are exact, so what happens after a moment does not depend on when that moment was.
+    """
 
     def __init__(self, start_s: float = 1000.0) -> None:
-        self._now_s = start_s
+        self._now_s = _whole_ticks(start_s)
 
     def now_s(self) -> float:
         return self._now_s
@@ -41,4 +48,8 @@ class SimClock:
         """
         if now_s < self._now_s:
             raise ValueError(f"time cannot go from {self._now_s} s back to {now_s} s")
-        self._now_s = now_s
+        self._now_s = max(self._now_s, _whole_ticks(now_s))
+
+
+def _whole_ticks(time_s: float) -> float:
+    return round(time_s * _TICKS_PER_S) / _TICKS_PER_S

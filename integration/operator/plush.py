@@ -150,7 +150,7 @@ class PlushOperator:
         rng: np.random.Generator,
         config: OperatorConfig | None = None,
     ) -> None:
-        self._task, self._person, self._eyes = task, person, eyes
+        self._person, self._eyes = person, eyes
         self.role, self._mode, self._clock, self._rng = role, mode, clock, rng
         self._config = config or OperatorConfig()
         self._start_s = clock.now_s()

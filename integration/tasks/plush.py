@@ -33,7 +33,7 @@ class PlushConfig:
     """
 
     spread: tuple[float, float] = (0.08, 0.14)
-    familiar: tuple[float, float] = (0.03, 0.05)
+    familiar: tuple[float, float] = (0.02, 0.03)
     centre: tuple[float, float] = (0.7, 0.0)
     start_noise: float = 0.02
     perception_noise: float = 0.002

@@ -50,10 +50,10 @@ class DemoSize:
         starts: Of each evaluation, from all starts.
     """
 
-    demonstrations: int = 10
+    demonstrations: int = 5
     takeovers: int = 15
-    steps: int = 800
-    round_steps: int = 800
+    steps: int = 600
+    round_steps: int = 1200
     starts: int = 50
 
 

@@ -80,7 +80,6 @@ class OperatorConfig:
         aim_noise: Standard deviation of where in the hand the toy is wanted [m].
         aim_offset: Constant error of that aim in the palm frame [m]; careless if large.
         closes_early: Close the hand on the way to the toy; careless if true.
-        takes_over: Probability per second of a takeover that has no reason, for control arms.
     """
 
     reaction_s: tuple[float, float] = (0.2, 0.5)

@@ -32,7 +32,7 @@ class PlushConfig:
         time_limit_s: Longest autonomous attempt [s].
     """
 
-    spread: tuple[float, float] = (0.08, 0.14)
+    spread: tuple[float, float] = (0.11, 0.2)
     familiar: tuple[float, float] = (0.02, 0.03)
     centre: tuple[float, float] = (0.7, 0.0)
     start_noise: float = 0.02

@@ -1,0 +1,62 @@
+"""The same session, driven on real threads by somebody who presses buttons."""
+
+import threading
+from pathlib import Path
+
+from dexhil.drivers.clock import MonotonicClock, SimClock
+from dexhil.integration.live import drive, make_session
+from dexhil.integration.rig import build_rig
+from dexhil.teleop.takeover import Event, Mode
+
+
+def test_a_person_ends_an_attempt_with_the_pedal(rig: Path) -> None:
+    real = build_rig(rig, MonotonicClock(), cameras=False)
+    with real.running():
+        session = make_session(real)
+        modes: set[Mode] = set()
+
+        def press(button: str) -> None:
+            real.switch.press(button)
+            real.switch.release(button)
+
+        timers = [
+            threading.Timer(0.4, press, ["takeover"]),
+            threading.Timer(1.2, press, ["success"]),
+        ]
+        for timer in timers:
+            timer.start()
+        stretch = drive(
+            real, session, duration_s=20.0, show=lambda running: modes.add(running.mode)
+        )
+        for timer in timers:
+            timer.join()
+    assert stretch.success is True
+    assert Mode.HUMAN in modes
+    assert session.mode is Mode.HOLD, "the robot holds once the attempt is over"
+    assert stretch.duration_s < 19.0
+    assert {"policy", "arm", "hand"} == set(stretch.loops)
+
+
+def test_time_is_up_after_the_duration(rig: Path) -> None:
+    simulated = build_rig(rig, SimClock(), cameras=False)
+    with simulated.running():
+        stretch = drive(simulated, make_session(simulated), duration_s=2.0)
+    assert stretch.ended == "2 s are over"
+    assert stretch.success is None
+
+
+def test_a_lost_glove_ends_a_drive_that_nobody_can_resume(rig: Path) -> None:
+    simulated = build_rig(rig, SimClock(), cameras=False)
+    with simulated.running():
+        session = make_session(simulated)
+
+        def unplug(running: object) -> None:
+            del running
+            if simulated.clock.now_s() > start_s + 1.0:
+                simulated.glove.faults.freeze()
+
+        start_s = simulated.clock.now_s()
+        stretch = drive(simulated, session, first=Event.TAKE_OVER, duration_s=30.0, show=unplug)
+    assert "SimGlove" in stretch.ended
+    assert "ms old" in stretch.ended
+    assert stretch.duration_s < 2.0

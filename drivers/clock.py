@@ -3,7 +3,6 @@
 import time
 from typing import Protocol
 
-
 _TICKS_PER_S = 2**30
 
 

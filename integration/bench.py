@@ -4,17 +4,16 @@ Every attempt starts from a seed and runs on the simulated clock: the same seed,
 same operator and the same policy give the same frames.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import numpy as np
 
 from dexhil.drivers.clock import SimClock
-from dexhil.drivers.registry import parse
 from dexhil.drivers.sim.world import World
+from dexhil.integration.live import make_ik, make_session, teleop_config
 from dexhil.integration.operator.person import (
     RATE_HZ,
     Person,
@@ -24,12 +23,11 @@ from dexhil.integration.operator.person import (
     ShowsPose,
 )
 from dexhil.integration.operator.plush import Eyes, OperatorConfig, PlushOperator, Role
-from dexhil.integration.rig import Rig, build_rig
+from dexhil.integration.rig import build_rig
 from dexhil.integration.tasks import JUDGE_HZ, make_task
 from dexhil.retarget.retargeter import Retargeter
 from dexhil.teleop.config import TeleopConfig
 from dexhil.teleop.frame import Sink
-from dexhil.teleop.ik import ArmIK
 from dexhil.teleop.policy_loop import Policy
 from dexhil.teleop.schedule import Loop, run_events
 from dexhil.teleop.se3 import from_rpy, make_pose
@@ -146,7 +144,14 @@ class Bench:
             sink: Takes the frames.
         """
         self.task.reset(seed, familiar=familiar)
-        session = self._session(policy, sink)
+        session = make_session(
+            self.rig,
+            policy=policy,
+            perception=self.task.perceive,
+            sink=sink,
+            retargeter=self._retargeter,
+            ik=self._ik,
+        )
         session.begin()
         loops, operator = session.loops(), None
         if role is not None:
@@ -178,24 +183,6 @@ class Bench:
             tries=0 if operator is None else operator.tries,
         )
 
-    def _session(self, policy: Policy | None, sink: Sink | None) -> Session:
-        rig = self.rig
-        return Session(
-            arm=rig.arm,
-            hand=rig.hand,
-            glove=rig.glove,
-            tracker=rig.tracker,
-            switch=rig.switch,
-            cameras=rig.cameras,
-            policy=policy,
-            perception=self.task.perceive,
-            sink=sink,
-            retargeter=self._retargeter,
-            ik=self._ik,
-            config=self.config,
-            clock=self.clock,
-        )
-
     def _make_operator(self, role: Role, seed: int, session: Session) -> PlushOperator:
         rng = np.random.default_rng([seed, 1])
         person = Person(
@@ -219,20 +206,6 @@ class Bench:
         )
         run_events([Loop("person", RATE_HZ, person.tick)], self.clock, duration_s=LEAD_S)
         return operator
-
-
-def teleop_config(rig: Rig) -> TeleopConfig:
-    """Return the rig file's ``[teleop]`` table."""
-    options: Mapping[str, Any] = rig.file.teleop
-    config: TeleopConfig = parse(TeleopConfig, options, "[teleop]")
-    return config
-
-
-def make_ik(rig: Rig) -> ArmIK:
-    """Return inverse kinematics for the rig's arm with its hand."""
-    mount = rig.hand.spec.kinematics.extra["mount"]
-    speed_fraction = teleop_config(rig).arm_speed_fraction
-    return ArmIK(rig.arm.spec.kinematics, mount, speed_fraction=speed_fraction)
 
 
 def cube_mount(config: TeleopConfig) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

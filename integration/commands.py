@@ -15,7 +15,7 @@ from dexhil.drivers.registry import RigEntry, read_rig
 from dexhil.integration import doctor as health
 from dexhil.integration.bench import Attempt, Bench
 from dexhil.integration.errors import RunError
-from dexhil.integration.live import Stretch, drive, make_session
+from dexhil.integration.live import Stretch, drive, make_session, teleop_config
 from dexhil.integration.recorder import Recorder, rig_features
 from dexhil.integration.rig import Rig, build_rig
 from dexhil.integration.rounds import correct, demonstrate
@@ -214,8 +214,8 @@ def _writing(rig: Rig, root: Path | None) -> Iterator[DatasetWriter | None]:
     if root is None:
         yield None
         return
-    rate_hz = make_session(rig).loops()[0].rate_hz
-    with DatasetWriter(root, rig_features(rig), float(rate_hz), rig.robot_type) as writer:
+    fps = teleop_config(rig).policy_rate_hz
+    with DatasetWriter(root, rig_features(rig), fps, rig.robot_type) as writer:
         yield writer
 
 

@@ -4,15 +4,18 @@ On the simulated clock if every device is simulated, else in real time with thre
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock, SimClock
-from dexhil.integration.bench import make_ik, teleop_config
+from dexhil.drivers.registry import parse
 from dexhil.integration.rig import Rig
 from dexhil.retarget.retargeter import Retargeter
+from dexhil.teleop.config import TeleopConfig
 from dexhil.teleop.frame import Sink
+from dexhil.teleop.ik import ArmIK
 from dexhil.teleop.policy_loop import Policy
 from dexhil.teleop.schedule import Loop, LoopStats, run_events, run_threads
 from dexhil.teleop.session import Session
@@ -38,14 +41,39 @@ class Stretch:
     loops: dict[str, LoopStats]
 
 
+def teleop_config(rig: Rig) -> TeleopConfig:
+    """Return the rig file's ``[teleop]`` table."""
+    options: Mapping[str, Any] = rig.file.teleop
+    config: TeleopConfig = parse(TeleopConfig, options, "[teleop]")
+    return config
+
+
+def make_ik(rig: Rig) -> ArmIK:
+    """Return inverse kinematics for the rig's arm with its hand."""
+    mount = rig.hand.spec.kinematics.extra["mount"]
+    speed_fraction = teleop_config(rig).arm_speed_fraction
+    return ArmIK(rig.arm.spec.kinematics, mount, speed_fraction=speed_fraction)
+
+
 def make_session(
     rig: Rig,
     *,
     policy: Policy | None = None,
     perception: Callable[[], Vector] | None = None,
     sink: Sink | None = None,
+    retargeter: Retargeter | None = None,
+    ik: ArmIK | None = None,
 ) -> Session:
-    """Wire a session over the devices of a connected, enabled rig."""
+    """Wire a session over the devices of a connected, enabled rig.
+
+    Args:
+        rig: The devices.
+        policy: Who proposes actions, if anybody does.
+        perception: What the task knows about the world, if it does.
+        sink: Takes the frames, if anybody wants them.
+        retargeter: To use again; made when ``None``.
+        ik: To use again; made when ``None``.
+    """
     return Session(
         arm=rig.arm,
         hand=rig.hand,
@@ -53,8 +81,8 @@ def make_session(
         tracker=rig.tracker,
         switch=rig.switch,
         cameras=rig.cameras,
-        retargeter=Retargeter(rig.hand.spec.kinematics),
-        ik=make_ik(rig),
+        retargeter=retargeter or Retargeter(rig.hand.spec.kinematics),
+        ik=ik or make_ik(rig),
         config=teleop_config(rig),
         clock=rig.clock,
         policy=policy,

@@ -1,11 +1,10 @@
-"""An arm in the simulated world."""
+"""A arm in the simulated world."""
 
 from dataclasses import dataclass
 
-from dexhil.drivers.arm.arm import Arm, ArmCommand, ArmObservation, ArmSpec
+from dexhil.drivers.arm.arm import Arm, ArmObservation, ArmSpec
 from dexhil.drivers.clock import Clock
-from dexhil.drivers.faults import Faults
-from dexhil.drivers.sim.port import WATCHDOG_S
+from dexhil.drivers.sim.joints import PortHoles, spec_fields
 from dexhil.drivers.sim.world import World
 
 
@@ -14,7 +13,7 @@ class SimArmConfig:
     """Nothing to choose: the world says which arm it is."""
 
 
-class SimArm(Arm):
+class SimArm(PortHoles, Arm):
     """The world's arm. Its faults are in ``faults``."""
 
     config_type = SimArmConfig
@@ -25,51 +24,13 @@ class SimArm(Arm):
     ) -> None:
         del config
         super().__init__(name=name, clock=clock or world.clock)
-        self.faults: Faults[ArmObservation] = Faults(
-            "joint_positions", "joint_velocities", "joint_efforts"
-        )
-        self._port = world.arm
-        kinematics = self._port.kinematics
-        self._spec = ArmSpec(
-            model=kinematics.model,
-            joint_names=kinematics.joint_names,
-            position_limits=kinematics.position_limits,
-            velocity_limits=kinematics.velocity_limits,
-            watchdog_s=WATCHDOG_S,
-            kinematics=kinematics,
-            simulated=True,
-        )
+        self._attach(world.arm)
+        self._spec = ArmSpec(**spec_fields(world.arm.kinematics))
 
     @property
     def spec(self) -> ArmSpec:
         return self._spec
 
-    def _open(self, timeout_s: float) -> None:
-        del timeout_s  # It answers at once.
-        self.faults.require_link()
-
-    def _close(self) -> None:
-        pass
-
     def _read(self) -> ArmObservation:
-        stamp_s = self.clock.now_s()
-        positions, velocities, efforts = self._port.read()
-        return self.faults.apply(
-            ArmObservation(
-                stamp_s=stamp_s,
-                joint_positions=positions,
-                joint_velocities=velocities,
-                joint_efforts=efforts,
-            )
-        )
-
-    def _enable(self) -> None:
-        self.faults.require_link()
-        self._port.hold()
-
-    def _disable(self) -> None:
-        self._port.hold()
-
-    def _write(self, command: ArmCommand) -> None:
-        self.faults.require_link()
-        self._port.set_target(command.joint_positions)
+        observation: ArmObservation = self.faults.apply(ArmObservation(**self._sample()))
+        return observation

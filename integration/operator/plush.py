@@ -105,7 +105,7 @@ class Eyes:
         postures = []
         for closure in CLOSURES:
             keypoints = hand.keypoints(grasp_posture(closure))
-            for _ in range(20):  # Let the warm-started solver settle.
+            for _ in range(6):  # Let the warm-started solver settle.
                 joints = retargeter.retarget(keypoints)
             postures.append(joints)
         self._postures = np.array(postures)

@@ -49,7 +49,7 @@ def teleop(
     rig: Rig,
     glove: str | None = None,
     record: Path | None = None,
-    duration_s: float = 3600.0,
+    duration_s: float = 60.0,
     task: str = "teleoperation",
 ) -> None:
     """Drive the robot by glove and tracker. Simulated rigs run faster than real time.

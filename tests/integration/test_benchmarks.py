@@ -64,7 +64,7 @@ def test_task_prints_rates_and_drift(capsys: pytest.CaptureFixture[str]) -> None
     main_of("task")(["--n", "1", "--careless", "1", "--still", "1", "--rigs", "ur5e_leap"])
     (words,) = table(capsys.readouterr().out, "ur5e_leap")
     rates = [word for word in words if "/" in word]
-    assert [rate.split("/")[1] for rate in rates] == ["1", "1", "1"]
+    assert [rate.split("/")[1] for rate in rates] == ["1"] * 4
     length_mm, angle_deg = (float(words[i]) for i in (-4, -2))
     assert 0.0 <= length_mm <= 1.0
     assert 0.0 <= angle_deg <= 1.0

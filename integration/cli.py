@@ -65,7 +65,14 @@ def teleop(
 
 
 @app.command
-def record(rig: Rig, out: Path, episodes: int = 30, task: str = "plush", seed: Seed = 0) -> None:
+def record(
+    rig: Rig,
+    out: Path,
+    episodes: int = 30,
+    task: str = "plush",
+    cameras: bool = False,
+    seed: Seed = 0,
+) -> None:
     """Record demonstrations. On a simulated rig a simulated operator gives them.
 
     Args:
@@ -73,9 +80,10 @@ def record(rig: Rig, out: Path, episodes: int = 30, task: str = "plush", seed: S
         out: Folder of the dataset to write or extend.
         episodes: Successful demonstrations wanted.
         task: Simulated task, or what a person shall do on a real rig.
+        cameras: Render and record the simulated rig's cameras; takes several times as long.
         seed: Of starts and operator.
     """
-    commands.record(rig, out=out, episodes=episodes, task=task, seed=seed)
+    commands.record(rig, out=out, episodes=episodes, task=task, cameras=cameras, seed=seed)
 
 
 @app.command
@@ -86,6 +94,7 @@ def train(
     init: Path | None = None,
     steps: int = 1000,
     weighting: commands.Weighting = "dexhil",
+    cameras: tuple[str, ...] = (),
     seed: Seed = 0,
 ) -> None:
     """Train a policy, from scratch or from the round before.
@@ -97,6 +106,7 @@ def train(
         init: Checkpoint of the round before, to start from.
         steps: Gradient steps.
         weighting: ``dexhil`` gives interventions half of the loss, ``uniform`` does not.
+        cameras: Recorded cameras that the policy shall look through as well.
         seed: Of initialisation and batches.
     """
     commands.train_policy(
@@ -106,6 +116,7 @@ def train(
         init=init,
         steps=steps,
         weighting=weighting,
+        cameras=cameras,
         seed=seed,
     )
 

@@ -73,13 +73,15 @@ def teleop(
     _tell(stretch, record)
 
 
-def record(rig_path: Path, *, out: Path, episodes: int, task: str, seed: int) -> None:
+def record(
+    rig_path: Path, *, out: Path, episodes: int, task: str, cameras: bool, seed: int
+) -> None:
     """Record demonstrations by a simulated operator, or by a person on a real rig."""
     if read_rig(rig_path).world is None:
         _record_live(rig_path, out, episodes, task)
         return
     with (
-        Bench(rig_path, task) as bench,
+        Bench(rig_path, task, cameras=cameras) as bench,
         _writing_for(bench, out) as writer,
         _progress("demonstrations", episodes) as done,
     ):
@@ -98,6 +100,7 @@ def train_policy(
     init: Path | None,
     steps: int,
     weighting: Weighting,
+    cameras: Sequence[str],
     seed: int,
 ) -> None:
     """Train and save a checkpoint."""
@@ -106,8 +109,13 @@ def train_policy(
     from dexhil.policy.trainer import train
 
     start = None if init is None else Checkpoint.load(init)
-    config = training.dataset_policy_config(demonstration_root) if start is None else start.config
-    episodes = training.demonstrations(demonstration_root) + training.corrections(corrections)
+    config = (
+        training.dataset_policy_config(demonstration_root, cameras)
+        if start is None
+        else start.config
+    )
+    episodes = training.demonstrations(demonstration_root, config.cameras)
+    episodes += training.corrections(corrections, config.cameras)
     with _progress("training", steps) as done:
         result = train(
             episodes,
@@ -143,7 +151,7 @@ def run_policy(
         _run_live(rig_path, policy, record, takeovers, task)
         return
     with (
-        Bench(rig_path, task) as bench,
+        Bench(rig_path, task, cameras=bool(policy.cameras)) as bench,
         _writing_for(bench, record) as writer,
         _progress("successful takeovers", takeovers) as done,
     ):
@@ -168,7 +176,10 @@ def evaluate_policy(
 ) -> None:
     """Count autonomous successes."""
     policy = _load(checkpoint, seed=0)
-    with Bench(rig_path, task) as bench, _progress("starts", starts) as done:
+    with (
+        Bench(rig_path, task, cameras=bool(policy.cameras)) as bench,
+        _progress("starts", starts) as done,
+    ):
         result = evaluate_attempts(
             bench, policy, starts, watched=watched, progress=lambda _: done()
         )

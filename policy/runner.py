@@ -19,6 +19,7 @@ class Runner:
 
     Attributes:
         execute_steps: Actions of a chunk to execute before asking again.
+        cameras: Image features it looks at.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, seed: int = 0) -> None:
@@ -26,6 +27,7 @@ class Runner:
         self._seed = seed
         self._generator = torch.Generator()
         self.execute_steps = checkpoint.config.execute_steps
+        self.cameras = checkpoint.config.cameras
         self.reset()
 
     def reset(self) -> None:

@@ -185,6 +185,27 @@ def test_devices_lists_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
         assert kind in said
 
 
+def test_a_policy_that_looks_through_a_camera_can_be_recorded_trained_and_evaluated(
+    rig: Path, tmp_path: Path
+) -> None:
+    data, policy = tmp_path / "data", tmp_path / "policy"
+    works("record", "--rig", rig, "--out", data, "--episodes", 1, "--cameras")
+    train = ("train", "--demonstrations", data, "--steps", 2)
+    works(*train, "--out", policy, "--cameras", "wrist")
+    checkpoint = Checkpoint.load(policy)
+    assert checkpoint.config.cameras == ("observation.images.wrist",)
+    works("evaluate", "--rig", rig, "--checkpoint", policy, "--starts", 1)
+    works(*train, "--out", tmp_path / "next", "--init", policy)
+
+
+def test_a_camera_that_was_not_recorded_is_refused(
+    capsys: pytest.CaptureFixture[str], rig: Path, tmp_path: Path
+) -> None:
+    works("record", "--rig", rig, "--out", tmp_path / "data", "--episodes", 1)
+    train = ("train", "--demonstrations", tmp_path / "data", "--out", tmp_path / "policy")
+    assert "no camera 'scene'. It has: none" in fails(capsys, *train, "--cameras", "scene")
+
+
 def save_fresh(config: FlowPolicyConfig, folder: Path) -> None:
     from dexhil.policy.flow import FlowPolicy
 

@@ -21,9 +21,10 @@ from dexhil.teleop.errors import TeleopError
 
 OUR_ERRORS = (DeviceError, RetargetError, TeleopError, DatasetError, PolicyError, RunError)
 
-DEMO_RIG = "sim_fr3_inspire"
 Rig = Annotated[Path, tyro.conf.arg(help="Rig file: which devices, and how to reach them.")]
 Seed = Annotated[int, tyro.conf.arg(help="Of everything random. The same seed, the same result.")]
+
+WELCOME = "Take over a dexterous robot, correct it, and make its policy better. First: dexhil demo."
 
 app = tyro.extras.SubcommandApp()
 
@@ -180,7 +181,7 @@ def main(arguments: list[str] | None = None) -> None:
     console = Console(stderr=True)
     handler = RichHandler(console=console, show_path=False, show_time=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
-    sys.exit(_guarded(lambda: app.cli(prog="dexhil", args=arguments), console))
+    sys.exit(_guarded(lambda: app.cli(prog="dexhil", description=WELCOME, args=arguments), console))
 
 
 def _guarded(command: Callable[[], object], console: Console) -> int:

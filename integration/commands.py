@@ -184,8 +184,12 @@ def evaluate_policy(
             bench, policy, starts, watched=watched, progress=lambda _: done()
         )
     console.print(f"Success: {result.rate}")
-    if watched and (false := result.false_alarms) is not None:
-        console.print(f"Takeovers that would not have been needed: {false} of successful attempts")
+    if watched:
+        false, missed = result.false_alarms, result.missed_alarms
+        console.print(
+            f"Takeovers that would not have been needed: {false or 'no success to judge'}"
+        )
+        console.print(f"Failures that nobody saw coming: {missed or 'no failure to judge'}")
 
 
 def demo(out: Path, *, seed: int, quick: bool) -> None:

@@ -3,7 +3,6 @@
 RunError
  +-- RigError        the rig lacks a device that this command needs, or devices did not connect
  +-- TaskError       no such task, or the rig cannot do it
- +-- ReportError     a run folder lacks what the report shows
 """
 
 
@@ -17,7 +16,3 @@ class RigError(RunError):
 
 class TaskError(RunError):
     """There is no such task, or the rig cannot do it."""
-
-
-class ReportError(RunError):
-    """A run folder lacks what the report shows."""

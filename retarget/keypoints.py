@@ -18,7 +18,6 @@ from dexhil.retarget.errors import RetargetError
 
 FINGERS: Final = ("thumb", "index", "middle", "ring", "little")
 WRIST: Final = 0
-KNUCKLES: Final = np.array([1, 5, 9, 13, 17])
 TIPS: Final = np.array([4, 8, 12, 16, 20])
 PARENTS: Final = np.array([0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19])
 """The keypoint each of the keypoints 1 to 20 hangs on."""

@@ -43,11 +43,6 @@ class Workspace:
         clipped[:3, 3] = np.minimum(np.maximum(pose[:3, 3], self.low), self.high)
         return clipped
 
-    def contains(self, joint_positions: Vector) -> bool:
-        """Return whether the palm is in the box."""
-        position = self.fk(joint_positions)[:3, 3]
-        return bool((position >= self.low).all() and (position <= self.high).all())
-
     def largest_step(self, start: Vector, end: Vector) -> Vector:
         """Return ``end``, or the last point on the way there with the palm in the box.
 

@@ -25,10 +25,9 @@ from rich.table import Table
 from dexhil.integration import training
 from dexhil.integration.bench import Bench
 from dexhil.integration.demo import QUICK, RIG, DemoSize, run_demo
-from dexhil.integration.recorder import rig_features
+from dexhil.integration.recorder import open_dataset
 from dexhil.integration.rounds import demonstrate, evaluate
 from dexhil.integration.statistics import Rate
-from dexhil.policy.episodes import DatasetWriter
 from dexhil.policy.runner import Runner
 from dexhil.policy.trainer import train
 
@@ -60,12 +59,11 @@ def one_demo(seed: int, size: DemoSize) -> dict[str, Any]:
 def many_demonstrations(n: int, steps: int, starts: int) -> Rate:
     """Return how a policy does that was shown ``n`` demonstrations from all starts."""
     with tempfile.TemporaryDirectory() as folder, Bench(RIG) as bench:
-        features = rig_features(bench.rig, bench.task.environment_names)
-        fps = bench.config.policy_rate_hz
-        with DatasetWriter(Path(folder), features, fps, bench.rig.robot_type) as writer:
+        names = bench.task.environment_names
+        with open_dataset(Path(folder), bench.rig, names) as writer:
             demonstrate(bench, writer, n, run=99, familiar=False)
         episodes = training.demonstrations(Path(folder))
-        result = train(episodes, training.policy_config(features), steps=steps, seed=0)
+        result = train(episodes, training.dataset_policy_config(Path(folder)), steps=steps, seed=0)
         return evaluate(bench, Runner(result.checkpoint), starts).rate
 
 

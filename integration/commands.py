@@ -1,7 +1,7 @@
 """What each ``dexhil`` command does. The command line itself is in ``cli.py``."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,8 +15,8 @@ from dexhil.drivers.registry import RigEntry, read_rig
 from dexhil.integration import doctor as health
 from dexhil.integration.bench import Attempt, Bench
 from dexhil.integration.errors import RunError
-from dexhil.integration.live import Stretch, drive, make_session, teleop_config
-from dexhil.integration.recorder import Recorder, rig_features
+from dexhil.integration.live import Stretch, drive, make_session
+from dexhil.integration.recorder import Recorder, open_dataset
 from dexhil.integration.rig import Rig, build_rig
 from dexhil.integration.rounds import correct, demonstrate
 from dexhil.integration.rounds import evaluate as evaluate_attempts
@@ -60,7 +60,8 @@ def teleop(
 ) -> None:
     """Drive by glove and tracker."""
     rig = _open(rig_path, replacing=None if glove is None else _glove(glove))
-    with rig.running(), _writing(rig, record) as writer:
+    with rig.running(), ExitStack() as stack:
+        writer = None if record is None else stack.enter_context(open_dataset(record, rig))
         sink = None
         if writer is not None:
             writer.begin_episode(task)
@@ -69,7 +70,7 @@ def teleop(
         first = Event.TAKE_OVER if rig.switch.spec.simulated else None
         stretch = drive(rig, session, first=first, duration_s=duration_s)
         if writer is not None:
-            writer.end_episode(stretch.success)
+            _finish(writer, stretch)
     _tell(stretch, record)
 
 
@@ -82,7 +83,7 @@ def record(
         return
     with (
         Bench(rig_path, task, cameras=cameras) as bench,
-        _writing_for(bench, out) as writer,
+        _open_for(bench, out) as writer,
         _progress("demonstrations", episodes) as done,
     ):
         attempts = demonstrate(bench, writer, episodes, run=seed, progress=_ticks(done, _succeeded))
@@ -152,7 +153,7 @@ def run_policy(
         return
     with (
         Bench(rig_path, task, cameras=bool(policy.cameras)) as bench,
-        _writing_for(bench, record) as writer,
+        _open_for(bench, record) as writer,
         _progress("successful takeovers", takeovers) as done,
     ):
         attempts = correct(
@@ -224,52 +225,48 @@ def _glove(text: str) -> RigEntry:
     return RigEntry("glove", "replay", "replay", {"path": path})
 
 
-@contextmanager
-def _writing(rig: Rig, root: Path | None) -> Iterator[DatasetWriter | None]:
-    if root is None:
-        yield None
-        return
-    fps = teleop_config(rig).policy_rate_hz
-    with DatasetWriter(root, rig_features(rig), fps, rig.robot_type) as writer:
-        yield writer
-
-
-@contextmanager
-def _writing_for(bench: Bench, root: Path) -> Iterator[DatasetWriter]:
-    features = rig_features(bench.rig, bench.task.environment_names)
-    fps = bench.config.policy_rate_hz
-    with DatasetWriter(root, features, fps, bench.rig.robot_type) as writer:
-        yield writer
+def _open_for(bench: Bench, root: Path) -> DatasetWriter:
+    return open_dataset(root, bench.rig, bench.task.environment_names)
 
 
 def _record_live(rig_path: Path, out: Path, episodes: int, task: str) -> None:
     """A person at a real rig: the pedal takes over, its success and failure end an attempt."""
-    with _open(rig_path).running() as rig, _writing(rig, out) as writer:
-        _attempts(rig, writer, None, episodes, task)
+    with _open(rig_path).running() as rig, open_dataset(out, rig) as writer:
+        live_attempts(rig, writer, None, episodes, task)
 
 
 def _run_live(rig_path: Path, policy: "Runner", out: Path, takeovers: int, task: str) -> None:
-    with _open(rig_path).running() as rig, _writing(rig, out) as writer:
-        _attempts(rig, writer, policy, takeovers, task)
+    with _open(rig_path).running() as rig, open_dataset(out, rig) as writer:
+        live_attempts(rig, writer, policy, takeovers, task)
 
 
-def _attempts(
-    rig: Rig, writer: DatasetWriter | None, policy: "Runner | None", n: int, task: str
+def live_attempts(
+    rig: Rig, writer: DatasetWriter, policy: "Runner | None", n: int, task: str
 ) -> None:
-    """Record until ``n`` attempts were called a success."""
+    """Record a person's attempts, or a policy's with a person, until ``n`` were a success.
+
+    Raises:
+        KeyboardInterrupt: The person pressed Ctrl-C. The attempt so far is kept.
+    """
     successes = 0
+    button = "takeover" if policy is None else "start, takeover when needed"
     while successes < n:
-        sink = None
-        if writer is not None:
-            writer.begin_episode(task)
-            sink = Recorder(writer, demonstration=policy is None)
-        console.print(f"Attempt {successes + 1} of {n}. Press takeover, then success or failure.")
+        console.print(f"Success {successes + 1} of {n}: press {button}, then success or failure.")
+        writer.begin_episode(task)
+        sink = Recorder(writer, demonstration=policy is None)
         stretch = drive(rig, make_session(rig, policy=policy, sink=sink))
-        if writer is not None:
-            writer.end_episode(stretch.success)
+        _finish(writer, stretch)
         if "Ctrl-C" in stretch.ended:
             raise KeyboardInterrupt
         successes += stretch.success is True
+
+
+def _finish(writer: DatasetWriter, stretch: Stretch) -> None:
+    """Keep the episode with the operator's verdict; one that ended before a frame is no episode."""
+    if stretch.loops["policy"].ticks > 0:
+        writer.end_episode(stretch.success)
+    else:
+        writer.discard_episode()
 
 
 def _tell(stretch: Stretch, record: Path | None) -> None:

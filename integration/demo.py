@@ -22,12 +22,11 @@ from dexhil.integration.demo_report import write_report
 from dexhil.integration.film import Shot, save_film, save_filmstrip
 from dexhil.integration.live import drive, make_session
 from dexhil.integration.operator.plush import Role
-from dexhil.integration.recorder import rig_features
+from dexhil.integration.recorder import open_dataset
 from dexhil.integration.rig import build_rig
 from dexhil.integration.rounds import Evaluation, correct, demonstrate, evaluate
 from dexhil.integration.tasks import make_task
 from dexhil.policy.checkpoint import Checkpoint
-from dexhil.policy.episodes import DatasetWriter
 from dexhil.policy.runner import Runner
 from dexhil.policy.trainer import TrainResult, train
 from dexhil.teleop.frame import Frame
@@ -137,7 +136,7 @@ def _bars(console: Console) -> Iterator[Bars]:
 
 def _demonstrate(bench: Bench, out: Path, size: DemoSize, seed: int, bars: Bars) -> list[Attempt]:
     done = bars("demonstrations", size.demonstrations)
-    with _writer(bench, out / "demonstrations") as writer:
+    with open_dataset(out / "demonstrations", bench.rig, bench.task.environment_names) as writer:
         return demonstrate(
             bench,
             writer,
@@ -151,7 +150,7 @@ def _correct(
     bench: Bench, out: Path, checkpoint: Checkpoint, size: DemoSize, *, seed: int, bars: Bars
 ) -> list[Attempt]:
     done = bars("takeovers", size.takeovers)
-    with _writer(bench, out / "takeovers") as writer:
+    with open_dataset(out / "takeovers", bench.rig, bench.task.environment_names) as writer:
         return correct(
             bench,
             Runner(checkpoint, seed=seed),
@@ -160,11 +159,6 @@ def _correct(
             run=seed,
             progress=lambda trial: done() if trial.success and trial.taken_over else None,
         )
-
-
-def _writer(bench: Bench, root: Path) -> DatasetWriter:
-    features = rig_features(bench.rig, bench.task.environment_names)
-    return DatasetWriter(root, features, bench.config.policy_rate_hz, bench.rig.robot_type)
 
 
 def _train(

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from math import isfinite, nan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dexhil.integration.live import teleop_config
 from dexhil.integration.rig import Rig
 from dexhil.policy.episodes import DatasetWriter, Features, Source
 from dexhil.teleop.frame import Frame
@@ -23,6 +25,17 @@ def rig_features(rig: Rig, environment_names: Sequence[str] = ()) -> Features:
         cameras={name: (c.spec.height, c.spec.width) for name, c in rig.cameras.items()},
         environment_state=environment_names,
     )
+
+
+def open_dataset(root: Path, rig: Rig, environment_names: Sequence[str] = ()) -> DatasetWriter:
+    """Open the dataset in ``root``, new or to be extended, for what ``rig`` records.
+
+    Raises:
+        DatasetError: It belongs to another rig, is damaged, or cannot be written.
+    """
+    features = rig_features(rig, environment_names)
+    fps = teleop_config(rig).policy_rate_hz
+    return DatasetWriter(root, features, fps, rig.robot_type)
 
 
 class Recorder:

@@ -51,10 +51,6 @@ class Rig:
         """What a dataset calls this robot, e.g. ``"ur5e_leap"``."""
         return f"{self.arm.spec.model}_{self.hand.spec.model}"
 
-    @property
-    def simulated(self) -> bool:
-        return self.world is not None
-
     def connect(self) -> None:
         """Connect every device; if one fails, let go of all and say which failed.
 

@@ -2,10 +2,9 @@
 
 from dexhil.drivers.sim.world import World
 from dexhil.integration.errors import TaskError
-from dexhil.integration.tasks.plush import PlushConfig, PlushTask
-from dexhil.integration.tasks.task import JUDGE_HZ, Task
+from dexhil.integration.tasks.plush import JUDGE_HZ, PlushConfig, PlushTask
 
-__all__ = ["JUDGE_HZ", "TASKS", "PlushConfig", "PlushTask", "Task", "make_task"]
+__all__ = ["JUDGE_HZ", "TASKS", "PlushConfig", "PlushTask", "make_task"]
 
 TASKS = {"plush": PlushTask}
 

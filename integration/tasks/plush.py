@@ -11,9 +11,9 @@ import numpy as np
 
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.sim.world import World
-from dexhil.integration.tasks.task import JUDGE_HZ
 from dexhil.teleop.se3 import from_quaternion
 
+JUDGE_HZ = 30  # How often ``update`` is to be called.
 LIFT_M = 0.04
 HOLD_S = 1.0
 SETTLE_S = 0.1

@@ -72,18 +72,15 @@ def main(options: Options) -> None:
     size = QUICK if options.quick else DemoSize()
     pool = ProcessPoolExecutor(options.processes, mp_context=get_context("spawn"))
     with pool:
-        gate = pool.submit(
-            many_demonstrations,
-            size.demonstrations if options.quick else options.many,
-            size.steps if options.quick else options.many_steps,
-            size.starts,
-        )
+        many = size.demonstrations if options.quick else options.many
+        steps = size.steps if options.quick else options.many_steps
+        gate = pool.submit(many_demonstrations, many, steps, size.starts)
         results = list(pool.map(partial(one_demo, size=size), options.seeds))
         limit = gate.result()
-    report(results, limit, options)
+    report(results, limit, many, options.out)
 
 
-def report(results: Sequence[dict[str, Any]], limit: Rate, options: Options) -> None:
+def report(results: Sequence[dict[str, Any]], limit: Rate, many: int, out: Path | None) -> None:
     """Print the table and write the file."""
     table = Table(
         "seed", "warm-up", "after one round", "takeovers", "a person drove", "false alarms"
@@ -105,11 +102,11 @@ def report(results: Sequence[dict[str, Any]], limit: Rate, options: Options) -> 
     Console().print(table)
     better = sum(r["stages"][1]["successes"] > r["stages"][0]["successes"] for r in results)
     print(f"Better after the round: {better} of {len(results)} seeds.")
-    print(f"Trained on {options.many} demonstrations from all starts: {limit}")
-    if options.out is not None:
+    print(f"Trained on {many} demonstrations from all starts: {limit}")
+    if out is not None:
         figures = {"demos": results, "many_demonstrations": [limit.successes, limit.trials]}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def pooled(results: Sequence[dict[str, Any]], stage: int) -> Rate:

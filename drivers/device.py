@@ -190,6 +190,29 @@ class Device(ABC, Generic[SpecT, ObservationT]):
                 reasons = (f"its health is unknown ({error})",)
         return Health(self._state, ok=not reasons, reasons=reasons)
 
+    @final
+    def recover(self, timeout_s: float = 10.0) -> None:
+        """Clear what the device latched, because a person asked, and connect again.
+
+        A protective stop or an overloaded motor stays latched inside the device itself.
+        Nothing moves, and an actuator is not enabled afterwards. Allowed in any state.
+
+        Args:
+            timeout_s: Longest wait for the device to clear itself, and again to connect [s].
+
+        Raises:
+            ConnectError: The device could not be reached, or refused; it is disconnected.
+        """
+        with self._lock:
+            self.disconnect()
+            try:
+                self._recover(timeout_s)
+            except Exception as error:
+                raise ConnectError(
+                    f"{self}: could not be recovered ({error}). Clear the cause first."
+                ) from error
+            self.connect(timeout_s)
+
     # -- What a driver implements -------------------------------------------
 
     @abstractmethod
@@ -211,6 +234,9 @@ class Device(ABC, Generic[SpecT, ObservationT]):
     def _warnings(self) -> tuple[str, ...]:
         """Say what is wrong but not yet a fault."""
         return ()
+
+    def _recover(self, timeout_s: float) -> None:
+        """Clear what the device latched. It is disconnected; leave no link open."""
 
     # -- Shared -------------------------------------------------------------
 

@@ -22,3 +22,5 @@ class ArmCommand(JointCommand):
 
 class Arm(JointActuator[ArmSpec, ArmObservation, ArmCommand]):
     """A robot arm, real or simulated."""
+
+    observation_type = ArmObservation

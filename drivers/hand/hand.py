@@ -40,3 +40,5 @@ class HandCommand(JointCommand):
 
 class Hand(JointActuator[HandSpec, HandObservation, HandCommand]):
     """A dexterous hand, real or simulated."""
+
+    observation_type = HandObservation

@@ -13,11 +13,13 @@ from dexhil.drivers.testing.conformance_sensors import (
     SwitchConformance,
     TrackerConformance,
 )
+from dexhil.drivers.testing.emulated import Emulated
 
 __all__ = [
     "ArmConformance",
     "CameraConformance",
     "DeviceConformance",
+    "Emulated",
     "GloveConformance",
     "HandConformance",
     "JointConformance",

@@ -1,0 +1,370 @@
+"""What every real arm and hand shares: one thread that owns the link and streams set points.
+
+Callers set a target; the thread walks a set point towards it at the device's own rate and
+never faster than the joints may go. So a policy at 30 Hz gives smooth motion at 500 Hz, a
+cable pulled in mid-motion leaves the device at a set point near where it already is, and
+every driver holds, faults and stops by the same rules, written once, here.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dexhil.drivers.arrays import Vector
+from dexhil.drivers.clock import Clock
+from dexhil.drivers.joints import JointCommand, JointSpec
+from dexhil.drivers.worker import Worker
+
+log = logging.getLogger(__name__)
+
+BLIND_HOLD_S = 0.1  # Without a fresh sample for this long, or two periods, the set point stays [s].
+BLIND_FAULT_S = 0.3  # Driving blind for this long is a fault [s].
+SILENT_FAULT_S = 1.0  # A device that only watches may be silent for this long [s].
+STUCK = 0.05  # A set point that moved this far must show in some measured value [rad].
+BEYOND = 0.5  # A position this far outside its range is no position but garbage [rad].
+OUTSIDE = 0.1  # A joint this far outside its range is not moved back by enabling [rad].
+JOB_TIMEOUT_S = 5.0  # Switching drives on takes the slowest device less than this [s].
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What one exchange with a device gave, in the order of the spec's joints.
+
+    Attributes:
+        stamp_s: When the answer arrived, on the device's clock object [s].
+        positions: [rad]. Shape (n,).
+        velocities: [rad/s]. Shape (n,).
+        efforts: [N·m]. Shape (n,). ``None`` if not measured.
+        extras: Further fields of the observation, by name.
+    """
+
+    stamp_s: float
+    positions: Vector
+    velocities: Vector
+    efforts: Vector | None = None
+    extras: Mapping[str, npt.NDArray[Any] | None] = field(default_factory=dict)
+
+    def same_values(self, other: "Sample") -> bool:
+        """Whether every measured value is bit-identical to ``other``'s."""
+        mine, theirs = self._values(), other._values()
+        return all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+    def _values(self) -> tuple[Any, ...]:
+        return (self.positions, self.velocities, self.efforts, *self.extras.values())
+
+
+class Differentiator:
+    """Velocities from positions, smoothed over ``smoothing_s``, for devices that give none."""
+
+    def __init__(self, smoothing_s: float = 0.02) -> None:
+        self._smoothing_s = smoothing_s
+        self._last: tuple[float, Vector] | None = None
+        self._velocities = np.zeros(0)
+
+    def __call__(self, stamp_s: float, positions: Vector) -> Vector:
+        """Return velocities [rad/s] given positions [rad] and when they were taken [s]."""
+        if self._last is None:
+            self._velocities = np.zeros(len(positions))
+        elif (elapsed_s := stamp_s - self._last[0]) > 0:
+            slope = (positions - self._last[1]) / elapsed_s
+            share = elapsed_s / (elapsed_s + self._smoothing_s)
+            self._velocities = self._velocities + share * (slope - self._velocities)
+        self._last = (stamp_s, positions.copy())
+        return self._velocities.copy()
+
+
+class StreamedJoints:
+    """The holes of an actuator's driver, filled by a thread. Stands before ``Arm`` or ``Hand``.
+
+    A driver implements the hooks below. They are called from one thread at a time, never
+    two at once. ``ConnectionError`` and other ``OSError`` mean a lost link; any other exception is
+    the device's own fault. Either latches, its text is what a person reads.
+    """
+
+    period_s: float = 0.01  # 0 when ``_poll`` itself waits for the device.
+    ramp_s: float = 0.0  # Time over which one command is spread, to interpolate.
+
+    if TYPE_CHECKING:
+        name: str
+        clock: Clock
+        observation_type: ClassVar[type[Any]]
+
+        @property
+        def spec(self) -> JointSpec: ...
+
+    _worker: Worker | None = None
+    _newest: Sample | None
+    _observed: tuple[Sample, Any] | None
+    _target: tuple[Vector, float] | None  # And when it was commanded [s].
+    _setpoint: Vector
+    _seen_at: Vector  # Where the set point was when a measured value last changed.
+    _fresh_s: float  # When that was, or the last sample while nothing was told to move.
+    _walked_s: float
+    _driving: bool
+    _trouble: str
+
+    # -- What a driver implements -----------------------------------------------------
+
+    def _link_open(self, timeout_s: float) -> None:
+        """Open the link. Must neither move anything nor switch drives on."""
+        raise NotImplementedError
+
+    def _link_close(self) -> None:
+        """Release everything ``_link_open`` took, however far it got."""
+        raise NotImplementedError
+
+    def _poll(self) -> Sample | None:
+        """Exchange once. ``None`` when the answer was lost, late or corrupt.
+
+        Must not block for more than about 50 ms. Raises when the device reports an error.
+        """
+        raise NotImplementedError
+
+    def _switch_on(self, here: Vector) -> None:
+        """Switch the drives on, holding ``here`` [rad]. Shape (n,)."""
+        raise NotImplementedError
+
+    def _switch_off(self) -> None:
+        """Leave the device unable to move. Must be idempotent."""
+        raise NotImplementedError
+
+    def _send(self, setpoint: Vector) -> None:
+        """Send one limited set point [rad]. Shape (n,)."""
+        raise NotImplementedError
+
+    def _clear_errors(self) -> None:
+        """Clear what the device latched, on a person's request. The link is open."""
+
+    # -- The holes of Device and Actuator ----------------------------------------------
+
+    def _open(self, timeout_s: float) -> None:
+        self._newest = None
+        self._observed = None
+        self._driving = False
+        self._jobs: deque[tuple[Callable[[], None], Future[None]]] = deque()
+        self._wake = threading.Event()
+        self._trouble = "nothing came back"
+        self._link_open(timeout_s)
+        self._wait_for_first_sample(timeout_s)
+        self._deadline_s = time.monotonic()
+        self._worker = Worker(self._step, f"{self.name} stream")
+        self._worker.start()
+
+    def _close(self) -> None:
+        if self._worker is not None:
+            self._worker.stopping.set()
+            self._wake.set()
+            self._worker.stop()
+            self._worker = None
+        self._link_close()
+
+    def _read(self) -> Any:
+        if self._worker is not None:
+            self._worker.check()
+        sample = self._newest
+        if sample is None:
+            raise ConnectionError(self._trouble)
+        if self._observed is None or self._observed[0] is not sample:
+            self._observed = (sample, self._make_observation(sample))
+        return self._observed[1]
+
+    def _make_observation(self, sample: Sample) -> Any:
+        return self.observation_type(
+            stamp_s=sample.stamp_s,
+            joint_positions=sample.positions,
+            joint_velocities=sample.velocities,
+            joint_efforts=sample.efforts,
+            **sample.extras,
+        )
+
+    def _enable(self) -> None:
+        self._ask(self._start_driving)
+
+    def _disable(self) -> None:
+        self._driving = False  # First: from here on no set point is sent.
+        self._ask(self._switch_off)
+
+    def _write(self, command: JointCommand) -> None:
+        if self._worker is not None:
+            self._worker.check()
+        # One assignment: the thread sees the whole command or none of it.
+        self._target = (command.joint_positions, self.clock.now_s())
+
+    def _warnings(self) -> tuple[str, ...]:
+        blind_s = self.clock.now_s() - self._fresh_s
+        if blind_s > self._blind_hold_s:
+            return (f"no fresh sample for {blind_s * 1e3:.0f} ms: {self._trouble}",)
+        return ()
+
+    def _recover(self, timeout_s: float) -> None:
+        try:
+            self._link_open(timeout_s)
+            self._clear_errors()
+        finally:
+            self._link_close()
+
+    # -- The thread --------------------------------------------------------------------
+
+    def _step(self) -> None:
+        try:
+            self._cycle()
+        except Exception:
+            was_driving, self._driving = self._driving, False
+            if was_driving:
+                self._switch_off_quietly()
+            raise
+
+    def _cycle(self) -> None:
+        while self._jobs:
+            self._run(*self._jobs.popleft())
+        sample = self._poll()
+        now_s = self.clock.now_s()
+        if sample is not None:
+            self._accept(sample, now_s)
+        blind_s = now_s - self._fresh_s
+        if blind_s > (BLIND_FAULT_S if self._driving else SILENT_FAULT_S) + 2 * self.period_s:
+            raise ConnectionError(f"no fresh sample for {blind_s * 1e3:.0f} ms: {self._trouble}")
+        if self._driving:
+            self._walk(now_s, hold=blind_s > self._blind_hold_s)
+            self._send(self._setpoint.copy())
+        self._pace()
+
+    def _pace(self) -> None:
+        """Wait for the next cycle, or until somebody wants something."""
+        if not self.period_s:
+            return
+        self._deadline_s += self.period_s
+        left_s = self._deadline_s - time.monotonic()
+        if left_s > 0:
+            if self._wake.wait(left_s):
+                self._wake.clear()
+                self._deadline_s = time.monotonic()
+        else:
+            # This machine, not the device, was late: that is no silence of the device.
+            self._fresh_s += max(0.0, -left_s - self.period_s)
+            self._deadline_s = max(self._deadline_s, time.monotonic() - self.period_s)
+
+    def _accept(self, sample: Sample, now_s: float) -> None:
+        """Take a sample as the newest one, if it is one."""
+        low, high = self.spec.position_limits.T
+        for values in (sample.positions, sample.velocities, sample.efforts):
+            if values is not None and not np.isfinite(values).all():
+                self._trouble = "it reports values that are not finite"
+                return
+        outside = (sample.positions < low - BEYOND) | (sample.positions > high + BEYOND)
+        if outside.any():
+            joint = int(np.argmax(outside))
+            self._trouble = (
+                f"joint {self.spec.joint_names[joint]} reports {sample.positions[joint]:.2f} rad, "
+                f"its range is {low[joint]:.2f} to {high[joint]:.2f} rad"
+            )
+            return
+        last, self._newest = self._newest, sample
+        if last is None or not sample.same_values(last) or not self._driving:
+            self._fresh_s, self._seen_at = now_s, self._setpoint
+            self._trouble = "nothing came back"
+        elif np.abs(self._setpoint - self._seen_at).max() < STUCK:
+            self._fresh_s = now_s  # Not told to move: the same values may well be true.
+        else:
+            self._trouble = "it repeats the same values while it is told to move"
+
+    def _walk(self, now_s: float, *, hold: bool) -> None:
+        """Move the set point towards the newest command, within the speed limits."""
+        # A stall must not become a leap.
+        elapsed_s = min(now_s - self._walked_s, 0.05)
+        self._walked_s = now_s
+        if self._target is None:
+            return
+        target, commanded_s = self._target
+        if hold or now_s - commanded_s > self.spec.watchdog_s:
+            self._target = None  # It takes a new command to go on.
+            return
+        left_s = max(commanded_s + self.ramp_s - now_s, 0.0)
+        step = (target - self._setpoint) * (elapsed_s / (left_s + elapsed_s) if elapsed_s else 0.0)
+        reach = self.spec.velocity_limits * elapsed_s
+        self._setpoint = self._setpoint + np.clip(step, -reach, reach)
+
+    # -- Jobs ----------------------------------------------------------------------------
+
+    def _start_driving(self) -> None:
+        if self._newest is None or self.clock.now_s() - self._fresh_s > self._blind_hold_s:
+            raise ConnectionError(f"it does not say where it is: {self._trouble}")
+        here = self._newest.positions
+        low, high = self.spec.position_limits.T
+        setpoint = np.clip(here, low, high)
+        joint = int(np.argmax(np.abs(setpoint - here)))
+        if abs(setpoint[joint] - here[joint]) > OUTSIDE:
+            raise ValueError(
+                f"joint {self.spec.joint_names[joint]} stands at {here[joint]:.2f} rad, outside "
+                f"its range of {low[joint]:.2f} to {high[joint]:.2f} rad; move it there by hand"
+            )
+        self._switch_on(setpoint)
+        self._setpoint = self._seen_at = setpoint
+        self._target = None
+        self._walked_s = self._fresh_s = self.clock.now_s()
+        self._driving = True
+
+    def _ask(self, job: Callable[[], None]) -> None:
+        """Have ``job`` done by the thread that owns the link; by this one if that has ended."""
+        worker = self._worker
+        if worker is None or not worker.alive:
+            if worker is not None and job != self._switch_off:
+                worker.check()
+            return job()
+        done: Future[None] = Future()
+        self._jobs.append((job, done))
+        self._wake.set()
+        give_up_s = time.monotonic() + JOB_TIMEOUT_S
+        while worker.alive and time.monotonic() < give_up_s:
+            try:
+                return done.result(timeout=0.05)
+            except TimeoutError:
+                if done.done():
+                    raise
+        if job == self._switch_off and not worker.alive:
+            return job()
+        worker.check()
+        raise TimeoutError(f"the device did not answer within {JOB_TIMEOUT_S:g} s")
+
+    @staticmethod
+    def _run(job: Callable[[], None], done: "Future[None]") -> None:
+        try:
+            job()
+        except Exception as error:  # noqa: BLE001  # Raised again where it was asked for.
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    def _switch_off_quietly(self) -> None:
+        try:
+            self._switch_off()
+        except Exception:
+            log.exception("%s could not be switched off; use the emergency stop", self)
+
+    def _wait_for_first_sample(self, timeout_s: float) -> None:
+        give_up_s = time.monotonic() + timeout_s
+        self._setpoint = self._seen_at = np.zeros(self.spec.n_joints)
+        self._target = None
+        self._walked_s = self._fresh_s = self.clock.now_s()
+        while self._newest is None:
+            sample = self._poll()
+            if sample is not None:
+                self._accept(sample, self.clock.now_s())
+            elif time.monotonic() > give_up_s:
+                raise TimeoutError(self._trouble)
+            else:
+                time.sleep(min(0.005, self.period_s))
+            if self._newest is None and time.monotonic() > give_up_s:
+                raise TimeoutError(self._trouble)
+
+    @property
+    def _blind_hold_s(self) -> float:
+        return max(BLIND_HOLD_S, 2 * self.period_s)

@@ -1,0 +1,63 @@
+"""The suites against an emulator: the real driver and its real client library, no hardware.
+
+    class TestLeap(Emulated, HandConformance):
+        emulator = "leap"
+
+One process serves the whole class and is reset before every test. Its knobs are the
+``faults`` of the suites, so that nothing is left out.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, ClassVar
+
+import pytest
+
+from dexhil.drivers.device import State
+from dexhil.drivers.emulators import EmulatorProcess, RemoteFaults
+from dexhil.drivers.registry import AnyDevice, RigEntry
+
+
+class Emulated:
+    """Stands before the suite of a kind.
+
+    Attributes:
+        emulator: Name under ``dexhil.emulator``.
+        driver: Name of the driver; the emulator's own choice when empty.
+        options: Further options of the rig file's table.
+    """
+
+    emulator: ClassVar[str]
+    driver: ClassVar[str] = ""
+    options: ClassVar[dict[str, Any]] = {}
+
+    @pytest.fixture(scope="class")
+    def process(self, request: pytest.FixtureRequest) -> Iterator[EmulatorProcess]:
+        """The emulator's process."""
+        with EmulatorProcess(request.cls.emulator) as process:
+            yield process
+
+    @pytest.fixture
+    def faults(self, process: EmulatorProcess) -> RemoteFaults:
+        """The knobs of the emulator."""
+        return process.faults
+
+    @pytest.fixture
+    def device(
+        self, request: pytest.FixtureRequest, process: EmulatorProcess
+    ) -> Iterator[AnyDevice]:
+        """A device that is not connected yet. Checked for hidden faults afterwards."""
+        process.tell("reset")
+        entry = RigEntry(
+            kind=process.kind,
+            name="emulated",
+            driver=self.driver or process.driver,
+            options={**process.options, **self.options},
+        )
+        with ExitStack() as stack:
+            device = entry.build()
+            stack.callback(device.disconnect)
+            yield device
+            health = device.health()
+        assert device.state is State.DISCONNECTED
+        assert health.ok or request.node.get_closest_marker("expects_fault"), health.reasons

@@ -111,7 +111,8 @@ class Emulator(ABC):
                 for link in self._links:
                     link.flush()
         finally:
-            self._plug(plugged=False)
+            for link in self._links:
+                link.discard()
 
     def _wait(self, control: "_Lines", timeout_s: float) -> None:
         descriptors = [each for link in self._links for each in link.descriptors()]

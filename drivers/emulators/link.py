@@ -39,6 +39,10 @@ class EmulatedLink(ABC, Generic[MessageT]):
     def close(self) -> None:
         """Pull the cable. Repeating does nothing."""
 
+    def discard(self) -> None:
+        """Close, and leave nothing behind. It is not used again."""
+        self.close()
+
     @abstractmethod
     def descriptors(self) -> list[int]:
         """Return the file descriptors to wait on."""
@@ -146,6 +150,10 @@ class PtyLink(ByteLink):
             for end in self._ends:
                 os.close(end)
             self._ends = None
+
+    def discard(self) -> None:
+        self.close()
+        self._folder.cleanup()
 
     def descriptors(self) -> list[int]:
         return [] if self._ends is None else [self._ends[0]]

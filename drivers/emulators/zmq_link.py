@@ -46,3 +46,7 @@ class ZmqLink(ByteLink):
                 self._socket.send(message, zmq.NOBLOCK)
             except zmq.Again:
                 return
+
+    def discard(self) -> None:
+        self.close()
+        self._context.term()

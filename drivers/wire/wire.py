@@ -15,8 +15,8 @@ class Link(ABC, Generic[MessageT]):
     """A link that carries messages of one type.
 
     Everything raises the builtin ``ConnectionError`` when the link is gone, as a vendor's
-    library would; ``Device`` turns that into our errors. One thread uses it at a time, but
-    ``close`` may come from another one and ends a ``receive`` that waits.
+    library would; ``Device`` turns that into our errors. One thread uses it at a time;
+    stop that thread before closing.
 
     Args:
         capture: File to write everything down in, see ``capture.py``.
@@ -77,7 +77,7 @@ class Link(ABC, Generic[MessageT]):
             message = self._receive(timeout_s)
         except OSError as error:
             raise ConnectionError(f"{self} is gone ({error})") from error
-        if self._writer is not None and message is not None:
+        if self._writer is not None and message:
             self._writer.add(self._encoded(message), incoming=True)
         return message
 

@@ -46,6 +46,30 @@ def doctor(rig: Path | None = None) -> None:
 
 
 @app.command
+def emulate(
+    names: Annotated[tuple[str, ...], tyro.conf.Positional], rig: Path | None = None
+) -> None:
+    """Emulate devices for the real drivers to talk to. Prints what a rig file needs.
+
+    Args:
+        names: Which: leap, inspire, allegro, ur, manus, opencv, ... none to list them.
+        rig: Rig file to write, which leads to the emulators.
+    """
+    commands.emulate(names, rig=rig)
+
+
+@app.command
+def recover(rig: Rig, device: Annotated[str, tyro.conf.Positional]) -> None:
+    """Clear what a device latched: a protective stop, an overloaded motor. Moves nothing.
+
+    Args:
+        rig: Rig file.
+        device: Its name there, e.g. arm.main. Look at the robot first.
+    """
+    commands.recover(rig, device=device)
+
+
+@app.command
 def teleop(
     rig: Rig,
     glove: str | None = None,

@@ -14,6 +14,7 @@ from dexhil.drivers.errors import ConfigError
 from dexhil.drivers.registry import RigEntry, read_rig
 from dexhil.integration import doctor as health
 from dexhil.integration.bench import Attempt, Bench
+from dexhil.integration.emulation import emulate as run_emulators
 from dexhil.integration.errors import RunError
 from dexhil.integration.live import Stretch, drive, make_session
 from dexhil.integration.recorder import Recorder, open_dataset
@@ -53,6 +54,28 @@ def doctor(rig: Path | None) -> None:
     console.print(table)
     if bad:
         raise RunError(f"{bad} check(s) failed; the table says what to do.")
+
+
+def emulate(names: Sequence[str], *, rig: Path | None) -> None:
+    """Run emulators until Ctrl-C."""
+    run_emulators(names, rig=rig, console=Console(stderr=True))
+
+
+def recover(rig_path: Path, *, device: str) -> None:
+    """Recover one device of a rig.
+
+    Raises:
+        RunError: The rig has no such device.
+    """
+    entries = {f"{entry.kind}.{entry.name}": entry for entry in read_rig(rig_path).devices}
+    if device not in entries:
+        raise RunError(f"{rig_path} has no device {device!r}. It has: {', '.join(entries)}.")
+    recovered = entries[device].build()
+    try:
+        recovered.recover()
+        console.print(f"{recovered} is recovered and answers. It is not enabled.")
+    finally:
+        recovered.disconnect()
 
 
 def teleop(

@@ -13,11 +13,10 @@ from dexhil.drivers.arm import Arm, ArmCommand
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.device import State
 from dexhil.drivers.errors import CommandError, FaultError, LifecycleError
-from dexhil.drivers.faults import Faults
 from dexhil.drivers.hand import Hand, HandCommand
 from dexhil.drivers.joints import JointActuator, JointCommand
 from dexhil.drivers.registry import AnyDevice
-from dexhil.drivers.testing.conformance import DeviceConformance, until_fault
+from dexhil.drivers.testing.conformance import AnyFaults, DeviceConformance, until_fault
 
 AnyJoints = JointActuator[Any, Any, Any]
 
@@ -168,7 +167,7 @@ class JointConformance(DeviceConformance):
     @pytest.mark.moves
     @pytest.mark.expects_fault
     def test_pulling_the_cable_is_a_fault_at_the_next_command(
-        self, joints: AnyJoints, faults: Faults[Any]
+        self, joints: AnyJoints, faults: AnyFaults
     ) -> None:
         joints.enable()
         here = self.to(positions(joints))
@@ -186,7 +185,7 @@ class JointConformance(DeviceConformance):
 
     @pytest.mark.moves
     def test_without_its_cable_it_stops_within_twice_the_watchdog(
-        self, joints: AnyJoints, faults: Faults[Any]
+        self, joints: AnyJoints, faults: AnyFaults
     ) -> None:
         joints.enable()
         goal = self.far(joints)

@@ -4,18 +4,16 @@ On a bench somebody wears the glove with a relaxed, slightly bent hand, and the
 tracked body is in view.
 """
 
-from typing import Any
 
 import numpy as np
 import pytest
 
 from dexhil.drivers.camera import Camera
-from dexhil.drivers.faults import Faults
 from dexhil.drivers.glove import N_KEYPOINTS, Glove
 from dexhil.drivers.registry import AnyDevice
 from dexhil.drivers.switch import Switch
 from dexhil.drivers.switch.sim import SimSwitch
-from dexhil.drivers.testing.conformance import DeviceConformance, arrays
+from dexhil.drivers.testing.conformance import AnyFaults, DeviceConformance, arrays
 from dexhil.drivers.tracker import Tracker
 
 
@@ -78,7 +76,7 @@ class GloveConformance(StreamConformance):
         curl = (keypoints[[8, 12, 16, 20]] - keypoints[[5, 9, 13, 17]]) @ palmar
         assert (curl.mean() > 0) == (glove.spec.side == "right")
 
-    def test_lost_track_is_passed_on_as_nan(self, glove: Glove, faults: Faults[Any]) -> None:
+    def test_lost_track_is_passed_on_as_nan(self, glove: Glove, faults: AnyFaults) -> None:
         faults.nan()
         assert not glove.observe().finite
 
@@ -106,7 +104,7 @@ class TrackerConformance(StreamConformance):
     def test_the_position_is_in_metres(self, tracker: Tracker) -> None:
         assert np.linalg.norm(tracker.observe().position) < 10.0
 
-    def test_lost_track_is_passed_on_as_nan(self, tracker: Tracker, faults: Faults[Any]) -> None:
+    def test_lost_track_is_passed_on_as_nan(self, tracker: Tracker, faults: AnyFaults) -> None:
         faults.nan()
         assert not tracker.observe().finite
 
@@ -208,7 +206,7 @@ class SwitchConformance(DeviceConformance):
             before.counts[switch.spec.buttons[0]] = 5  # type: ignore[index]
 
     def test_no_press_is_lost_on_a_lossy_link(
-        self, switch: Switch, finger: SimSwitch, faults: Faults[Any]
+        self, switch: Switch, finger: SimSwitch, faults: AnyFaults
     ) -> None:
         button = switch.spec.buttons[0]
         faults.drop(0.5)

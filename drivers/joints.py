@@ -5,7 +5,7 @@ read-only, and ordered as ``JointSpec.joint_names``.
 """
 
 from dataclasses import dataclass
-from typing import TypeVar, final
+from typing import ClassVar, TypeVar, final
 
 import numpy as np
 
@@ -91,6 +91,9 @@ CommandT = TypeVar("CommandT", bound=JointCommand)
 
 class JointActuator(Actuator[SpecT, ObservationT, CommandT]):
     """A device of commanded joints: validation and clamping, written once for arms and hands."""
+
+    observation_type: ClassVar[type[JointObservation]]
+    command_type: ClassVar[type[JointCommand]]
 
     @final
     def _limit(self, command: CommandT) -> CommandT:

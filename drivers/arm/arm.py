@@ -24,3 +24,4 @@ class Arm(JointActuator[ArmSpec, ArmObservation, ArmCommand]):
     """A robot arm, real or simulated."""
 
     observation_type = ArmObservation
+    command_type = ArmCommand

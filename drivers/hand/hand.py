@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from dexhil.drivers.arrays import Matrix, freeze_fields
+from dexhil.drivers.arrays import Matrix, Vector, freeze_fields
 from dexhil.drivers.joints import JointActuator, JointCommand, JointObservation, JointSpec
 
 
@@ -24,13 +24,21 @@ class HandObservation(JointObservation):
 
     Attributes:
         fingertip_forces: In the palm frame [N]. Shape (fingers, 3). ``None`` if not measured.
+        finger_forces: Along each driven joint's closing direction [N]. Shape (n,). ``None`` if
+            not measured.
+        motor_currents: [A]. Shape (n,). ``None`` if not measured.
+        touch: Force on each touch sensor, in the order of the device [N]. Shape (n_sensors,).
+            ``None`` if not measured.
     """
 
     fingertip_forces: Matrix | None = None
+    finger_forces: Vector | None = None
+    motor_currents: Vector | None = None
+    touch: Vector | None = None
 
     def __post_init__(self) -> None:
         JointObservation.__post_init__(self)
-        freeze_fields(self, "fingertip_forces")
+        freeze_fields(self, "fingertip_forces", "finger_forces", "motor_currents", "touch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,3 +50,4 @@ class Hand(JointActuator[HandSpec, HandObservation, HandCommand]):
     """A dexterous hand, real or simulated."""
 
     observation_type = HandObservation
+    command_type = HandCommand

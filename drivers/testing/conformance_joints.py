@@ -1,36 +1,34 @@
-"""What arms and hands must do. Motion stays small where a joint's range allows it.
+"""What arms and hands must do. Motion stays small where a joint's range allows it."""
 
-The largest move turns one joint for about the watchdog time at full speed. Of an
-arm that is the last joint, which turns the hand in place.
-"""
-
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from dexhil.drivers.arm import Arm, ArmCommand
-from dexhil.drivers.arrays import Vector
+from dexhil.drivers.arm import Arm
 from dexhil.drivers.device import State
 from dexhil.drivers.errors import CommandError, FaultError, LifecycleError
-from dexhil.drivers.hand import Hand, HandCommand
-from dexhil.drivers.joints import JointActuator, JointCommand
+from dexhil.drivers.hand import Hand
 from dexhil.drivers.registry import AnyDevice
 from dexhil.drivers.testing.conformance import AnyFaults, DeviceConformance, until_fault
-
-AnyJoints = JointActuator[Any, Any, Any]
-
-PERIOD_S = 0.02  # Between commands; every runtime here is at least as fast [s].
-STEP = 0.15  # A move that shows and endangers nothing [rad].
-ARRIVED = 0.05  # Joints sag this much under gravity [rad].
-STILL = 0.02  # Joints settle this much after they were told to hold [rad].
+from dexhil.drivers.testing.motions import (
+    ARRIVED,
+    PERIOD_S,
+    STEP,
+    STILL,
+    AnyJoints,
+    far,
+    moved,
+    positions,
+    to,
+    walk,
+)
 
 
 class JointConformance(DeviceConformance):
     """What a device of commanded joints must do."""
 
     device_type: ClassVar[type[AnyJoints]]
-    command_type: ClassVar[type[JointCommand]]
 
     @pytest.fixture
     def joints(self, connected: AnyDevice) -> AnyJoints:
@@ -42,7 +40,7 @@ class JointConformance(DeviceConformance):
     def test_connecting_does_not_enable(self, joints: AnyJoints) -> None:
         assert joints.state is State.CONNECTED
         with pytest.raises(LifecycleError, match="needs to be enabled, is connected"):
-            joints.command(self.to(positions(joints)))
+            joints.command(to(joints, positions(joints)))
 
     @pytest.mark.moves
     def test_enabling_needs_a_connection_and_happens_once(self, device: AnyDevice) -> None:
@@ -71,7 +69,7 @@ class JointConformance(DeviceConformance):
         joints.enable()
         joints.disable()
         with pytest.raises(LifecycleError, match="needs to be enabled"):
-            joints.command(self.to(positions(joints)))
+            joints.command(to(joints, positions(joints)))
 
     # -- Motion ----------------------------------------------------------------
 
@@ -90,7 +88,7 @@ class JointConformance(DeviceConformance):
     @pytest.mark.moves
     def test_enabling_again_does_not_resume_the_old_target(self, joints: AnyJoints) -> None:
         joints.enable()
-        joints.command(self.to(self.far(joints)))
+        joints.command(to(joints, far(joints)))
         joints.disable()
         before = positions(joints)
         joints.enable()
@@ -102,8 +100,8 @@ class JointConformance(DeviceConformance):
         joints.enable()
         start = positions(joints)
         for joint in range(joints.spec.n_joints):
-            goal = self.moved(joints, start, joint, STEP)
-            sent = self.walk(joints, goal)
+            goal = moved(joints, start, joint, STEP)
+            sent = walk(joints, goal)
             np.testing.assert_allclose(
                 positions(joints), sent, atol=ARRIVED, err_msg=joints.spec.joint_names[joint]
             )
@@ -114,11 +112,11 @@ class JointConformance(DeviceConformance):
         start = positions(joints)
         goal = start
         for joint in range(joints.spec.n_joints):
-            goal = self.moved(joints, goal, joint, STEP)
+            goal = moved(joints, goal, joint, STEP)
         previous = joints.observe()
         travelled = np.zeros(joints.spec.n_joints)
         for _ in range(10):
-            joints.command(self.to(goal))
+            joints.command(to(joints, goal))
             joints.clock.sleep(PERIOD_S)
             sample = joints.observe()
             elapsed_s = sample.stamp_s - previous.stamp_s
@@ -127,15 +125,15 @@ class JointConformance(DeviceConformance):
             # Servos overshoot a moving target a little.
             assert (steps <= 1.3 * joints.spec.velocity_limits * elapsed_s + 1e-3).all()
             previous = sample
-        moved = previous.joint_positions - start
-        assert np.abs(moved).max() > STILL, "it did not move, so this proves nothing"
-        np.testing.assert_allclose(travelled, moved, atol=0.3 * STEP)
+        distances = previous.joint_positions - start
+        assert np.abs(distances).max() > STILL, "it did not move, so this proves nothing"
+        np.testing.assert_allclose(travelled, distances, atol=0.3 * STEP)
 
     @pytest.mark.moves
     def test_it_holds_when_commands_stop(self, joints: AnyJoints) -> None:
         joints.enable()
-        goal = self.far(joints)
-        joints.command(self.to(goal))
+        goal = far(joints)
+        joints.command(to(joints, goal))
         joints.clock.sleep(2 * joints.spec.watchdog_s)
         halted = positions(joints)
         joints.clock.sleep(joints.spec.watchdog_s)
@@ -145,9 +143,9 @@ class JointConformance(DeviceConformance):
     @pytest.mark.moves
     def test_disabling_stops_it_at_once(self, joints: AnyJoints) -> None:
         joints.enable()
-        goal = self.far(joints)
+        goal = far(joints)
         before = positions(joints)
-        joints.command(self.to(goal))
+        joints.command(to(joints, goal))
         joints.disable()
         joints.clock.sleep(joints.spec.watchdog_s)
         np.testing.assert_allclose(positions(joints), before, atol=STILL)
@@ -155,9 +153,9 @@ class JointConformance(DeviceConformance):
     @pytest.mark.moves
     def test_disconnecting_while_enabled_makes_it_safe(self, joints: AnyJoints) -> None:
         joints.enable()
-        goal = self.far(joints)
+        goal = far(joints)
         before = positions(joints)
-        joints.command(self.to(goal))
+        joints.command(to(joints, goal))
         joints.disconnect()
         joints.clock.sleep(joints.spec.watchdog_s)
         joints.connect()
@@ -170,7 +168,7 @@ class JointConformance(DeviceConformance):
         self, joints: AnyJoints, faults: AnyFaults
     ) -> None:
         joints.enable()
-        here = self.to(positions(joints))
+        here = to(joints, positions(joints))
         faults.unplug()
         with pytest.raises(FaultError, match="Disconnect, clear the cause, connect again"):
             until_fault(joints, lambda: joints.command(here))
@@ -188,8 +186,8 @@ class JointConformance(DeviceConformance):
         self, joints: AnyJoints, faults: AnyFaults
     ) -> None:
         joints.enable()
-        goal = self.far(joints)
-        joints.command(self.to(goal))
+        goal = far(joints)
+        joints.command(to(joints, goal))
         faults.unplug()
         joints.clock.sleep(2 * joints.spec.watchdog_s)
         faults.clear()
@@ -210,7 +208,7 @@ class JointConformance(DeviceConformance):
         target = positions(joints)
         target[-1] = bad
         with pytest.raises(CommandError, match=f"not finite at {joints.spec.joint_names[-1]}"):
-            joints.command(self.to(target))
+            joints.command(to(joints, target))
         assert joints.state is State.ENABLED
 
     @pytest.mark.moves
@@ -219,7 +217,7 @@ class JointConformance(DeviceConformance):
         here = positions(joints)
         for wrong in (here[:-1], np.append(here, 0.0), here[None], np.array(0.0)):
             with pytest.raises(CommandError, match=r"has shape .* expected"):
-                joints.command(self.to(wrong))
+                joints.command(to(joints, wrong))
 
     @pytest.mark.moves
     def test_the_limited_command_is_returned(self, joints: AnyJoints) -> None:
@@ -229,8 +227,8 @@ class JointConformance(DeviceConformance):
             for limit, beyond in zip(joints.spec.position_limits[joint], (-0.1, 0.1), strict=True):
                 target, allowed = here.copy(), here.copy()
                 target[joint], allowed[joint] = limit + beyond, limit
-                sent = joints.command(self.to(target))
-                assert isinstance(sent, self.command_type)
+                sent = joints.command(to(joints, target))
+                assert isinstance(sent, joints.command_type)
                 np.testing.assert_array_equal(sent.joint_positions, allowed)
         joints.disable()
 
@@ -260,73 +258,12 @@ class JointConformance(DeviceConformance):
         assert (spec.velocity_limits > 0).all()
         assert spec.watchdog_s > 0
 
-    # -- Moves -----------------------------------------------------------------
-
-    def to(self, target: Vector) -> JointCommand:
-        """Return the command that goes to ``target``."""
-        return self.command_type(joint_positions=target)
-
-    def walk(self, joints: AnyJoints, goal: Vector, timeout_s: float = 2.0) -> Vector:
-        """Command ``goal`` until it is reached or time is up. Returns what was sent."""
-        sent = goal
-        for _ in range(round(timeout_s / PERIOD_S)):
-            sent = joints.command(self.to(goal)).joint_positions
-            joints.clock.sleep(PERIOD_S)
-            if np.abs(positions(joints) - sent).max() < 0.2 * ARRIVED:
-                break
-        return sent
-
-    def moved(self, joints: AnyJoints, start: Vector, joint: int, distance: float) -> Vector:
-        """Return ``start`` with one joint moved towards its farther limit."""
-        low, high = joints.spec.position_limits[joint]
-        goal: Vector = np.clip(start, *joints.spec.position_limits.T)
-        upwards = high - goal[joint] > goal[joint] - low
-        goal[joint] += min(distance, 0.4 * (high - low)) * (1 if upwards else -1)
-        return goal
-
-    def free_joint(self, joints: AnyJoints) -> int:
-        """Return the joint that may move far: the one that needs longest for its range."""
-        ranges = np.ptp(joints.spec.position_limits, axis=1)
-        return int(np.argmax(ranges / joints.spec.velocity_limits))
-
-    def far(self, joints: AnyJoints) -> Vector:
-        """Return a target that the watchdog stops short of, stepping back first to make room."""
-        joint = self.free_joint(joints)
-        low, high = joints.spec.position_limits[joint]
-        reach = joints.spec.velocity_limits[joint] * joints.spec.watchdog_s
-        goal: Vector = np.clip(positions(joints), *joints.spec.position_limits.T)
-        if max(high - goal[joint], goal[joint] - low) < 1.5 * reach:
-            goal[joint] = low
-            goal = self.walk(joints, goal).copy()
-        room = high - goal[joint]
-        if room >= goal[joint] - low:
-            goal[joint] += min(1.5 * reach, room)
-        else:
-            goal[joint] -= 1.5 * reach
-        if abs(goal[joint] - positions(joints)[joint]) < reach + 2 * ARRIVED:
-            pytest.fail(
-                f"{joints}: joint {joints.spec.joint_names[joint]} crosses its range within "
-                f"the watchdog time of {joints.spec.watchdog_s:g} s, so this proves nothing"
-            )
-        return goal
-
-
-def positions(joints: AnyJoints) -> Vector:
-    """Where the joints are, as an array of the caller's own."""
-    here: Vector = joints.observe().joint_positions.copy()
-    return here
-
 
 class ArmConformance(JointConformance):
     """What an arm must do as well."""
 
     kind = "arm"
     device_type = Arm
-    command_type = ArmCommand
-
-    def free_joint(self, joints: AnyJoints) -> int:
-        """Return the last joint: it turns the hand in place."""
-        return len(joints.spec.joint_names) - 1
 
     def test_the_flange_is_a_link(self, device: AnyDevice) -> None:
         kinematics = device.spec.kinematics
@@ -338,7 +275,6 @@ class HandConformance(JointConformance):
 
     kind = "hand"
     device_type = Hand
-    command_type = HandCommand
 
     def test_the_side_is_known_before_connecting(self, device: AnyDevice) -> None:
         assert device.spec.side in ("left", "right")

@@ -10,7 +10,7 @@ from dexhil.drivers.device import State
 from dexhil.drivers.errors import CommandError, FaultError, LifecycleError
 from dexhil.drivers.hand import Hand
 from dexhil.drivers.registry import AnyDevice
-from dexhil.drivers.testing.conformance import AnyFaults, DeviceConformance, until_fault
+from dexhil.drivers.testing.conformance import DeviceConformance, until_fault
 from dexhil.drivers.testing.motions import (
     ARRIVED,
     PERIOD_S,
@@ -23,6 +23,7 @@ from dexhil.drivers.testing.motions import (
     to,
     walk,
 )
+from dexhil.drivers.testing.person import AnyFaults
 
 
 class JointConformance(DeviceConformance):

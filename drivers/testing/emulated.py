@@ -32,9 +32,10 @@ class Emulated:
     options: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture(scope="class")
-    def process(self, request: pytest.FixtureRequest) -> Iterator[EmulatorProcess]:
+    @classmethod
+    def process(cls) -> Iterator[EmulatorProcess]:
         """The emulator's process."""
-        with EmulatorProcess(request.cls.emulator) as process:
+        with EmulatorProcess(cls.emulator) as process:
             yield process
 
     @pytest.fixture

@@ -281,8 +281,9 @@ class Device(ABC, Generic[SpecT, ObservationT]):
     def _close_quietly(self) -> None:
         try:
             self._close()
-        except Exception:
-            log.exception("%s did not close cleanly", self)
+        except Exception as error:
+            log.error("%s did not close cleanly (%s)", self, error)
+            log.debug("what went wrong while closing", exc_info=True)
 
 
 class Actuator(Device[SpecT, ObservationT], Generic[SpecT, ObservationT, CommandT]):
@@ -355,5 +356,6 @@ class Actuator(Device[SpecT, ObservationT], Generic[SpecT, ObservationT, Command
             return
         try:
             self._disable()
-        except Exception:
-            log.exception("%s could not be disabled; use the emergency stop", self)
+        except Exception as error:
+            log.error("%s could not be disabled (%s); use the emergency stop", self, error)
+            log.debug("what went wrong while disabling", exc_info=True)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 BLIND_HOLD_S = 0.1  # Without a fresh sample for this long, or two periods, the set point stays [s].
 BLIND_FAULT_S = 0.3  # Driving blind for this long is a fault [s].
 SILENT_FAULT_S = 1.0  # A device that only watches may be silent for this long [s].
-STUCK = 0.05  # A set point that moved this far must show in some measured value [rad].
+STUCK = 0.03  # A set point that moved this far must show in some measured value [rad].
 BEYOND = 0.5  # A position this far outside its range is no position but garbage [rad].
 OUTSIDE = 0.1  # A joint this far outside its range is not moved back by enabling [rad].
 JOB_TIMEOUT_S = 5.0  # Switching drives on takes the slowest device less than this [s].
@@ -54,10 +54,11 @@ class Sample:
 
     def same_values(self, other: "Sample") -> bool:
         """Whether every measured value is bit-identical to ``other``'s."""
-        mine, theirs = self._values(), other._values()
+        mine, theirs = self.values(), other.values()
         return all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
-    def _values(self) -> tuple[Any, ...]:
+    def values(self) -> tuple[Any, ...]:
+        """Return everything that was measured."""
         return (self.positions, self.velocities, self.efforts, *self.extras.values())
 
 
@@ -106,7 +107,8 @@ class StreamedJoints:
     _target: tuple[Vector, float] | None  # And when it was commanded [s].
     _setpoint: Vector
     _seen_at: Vector  # Where the set point was when a measured value last changed.
-    _fresh_s: float  # When that was, or the last sample while nothing was told to move.
+    _changed_s: float  # When that was.
+    _fresh_s: float  # When the device last showed that it is alive.
     _walked_s: float
     _driving: bool
     _trouble: str
@@ -269,11 +271,11 @@ class StreamedJoints:
             return
         last, self._newest = self._newest, sample
         if last is None or not sample.same_values(last) or not self._driving:
-            self._fresh_s, self._seen_at = now_s, self._setpoint
-            self._trouble = "nothing came back"
-        elif np.abs(self._setpoint - self._seen_at).max() < STUCK:
-            self._fresh_s = now_s  # Not told to move: the same values may well be true.
+            self._changed_s, self._seen_at = now_s, self._setpoint
+        if np.abs(self._setpoint - self._seen_at).max() < STUCK:
+            self._fresh_s, self._trouble = now_s, "nothing came back"
         else:
+            self._fresh_s = self._changed_s  # Dead since then, behind a live link.
             self._trouble = "it repeats the same values while it is told to move"
 
     def _walk(self, now_s: float, *, hold: bool) -> None:
@@ -309,7 +311,7 @@ class StreamedJoints:
         self._switch_on(setpoint)
         self._setpoint = self._seen_at = setpoint
         self._target = None
-        self._walked_s = self._fresh_s = self.clock.now_s()
+        self._walked_s = self._fresh_s = self._changed_s = self.clock.now_s()
         self._driving = True
 
     def _ask(self, job: Callable[[], None]) -> None:
@@ -346,14 +348,14 @@ class StreamedJoints:
     def _switch_off_quietly(self) -> None:
         try:
             self._switch_off()
-        except Exception:
-            log.exception("%s could not be switched off; use the emergency stop", self)
+        except Exception as error:  # noqa: BLE001  # It faulted already; nothing may hide that.
+            log.error("%s could not be switched off (%s); use the emergency stop", self, error)
 
     def _wait_for_first_sample(self, timeout_s: float) -> None:
         give_up_s = time.monotonic() + timeout_s
         self._setpoint = self._seen_at = np.zeros(self.spec.n_joints)
         self._target = None
-        self._walked_s = self._fresh_s = self.clock.now_s()
+        self._walked_s = self._fresh_s = self._changed_s = self.clock.now_s()
         while self._newest is None:
             sample = self._poll()
             if sample is not None:

@@ -171,7 +171,7 @@ def test_a_device_that_cannot_be_disabled_says_so_and_still_disconnects(
     hand.breaking["disable"] = hand.breaking["close"] = OSError("cable")
     with caplog.at_level(logging.ERROR):
         hand.disconnect()
-    assert "could not be disabled; use the emergency stop" in caplog.text
+    assert "could not be disabled (cable); use the emergency stop" in caplog.text
     assert "did not close cleanly" in caplog.text
     assert hand.state is State.DISCONNECTED
 

@@ -59,8 +59,8 @@ ERRORS: Mapping[str, Sequence[str]] = {
     "leap": ("error", "3", "32"),  # Motor 3 is overloaded.
     "inspire": ("error", "2", "1"),  # The middle finger is too hot.
     "inspire_tcp": ("error", "2", "1"),
-    "allegro": ("heat",),
-    "dexhand021": ("error", "8", "1"),  # Board 8's first motor is overloaded.
+    "allegro": ("servo_trip",),
+    "dexhand021": ("error", "2", "1"),  # Overload of a motor.
     "ability": ("hot", "2"),
     "ur": ("emergency_stop",),
     "xarm": ("error", "31"),  # Collision.
@@ -79,11 +79,11 @@ WHY_NOT = {
 }
 SERIAL = {"rewind": "c", "p-stop": "e"}
 CAN = {"corrupt": "b", "partial": "h", "rewind": "c", "p-stop": "e"}
-TCP = {"drop 30%": "a", "echo": "a"}
+TCP = {"drop 30%": "a", "corrupt": "a", "echo": "a"}
 STREAM = {"echo": "f", "error": "d", "p-stop": "e"}
 SWITCH = {"repeat": "g", "rewind": "c", "error": "d", "p-stop": "e", "echo": "f"}
 DOES_NOT_APPLY: Mapping[str, Mapping[str, str]] = {
-    "ur": {**TCP, "twice": "a", "corrupt": "a", "partial": "a"},
+    "ur": TCP,
     "xarm": {**TCP, "rewind": "c", "p-stop": "e"},
     "leap": SERIAL,
     "inspire": SERIAL,
@@ -248,7 +248,7 @@ def judge(
     stopped_s = min(ends_s)
     if watch.faulted_s is not None:
         return "fault", min(stopped_s, watch.faulted_s - broken_s)
-    gaps = np.diff([broken_s, *fresh, broken_s + LOOK_S])
+    gaps = np.diff([broken_s, *(each for each in fresh if each > broken_s), broken_s + LOOK_S])
     longest = int(np.argmax(gaps))
     if gaps[longest] > ALLOWED_S + SLACK_S and gaps[longest] * healthy_rate > 3:
         return "held", float(np.sum(gaps[:longest]))

@@ -53,13 +53,16 @@ class Sample:
     extras: Mapping[str, npt.NDArray[Any] | None] = field(default_factory=dict)
 
     def same_values(self, other: "Sample") -> bool:
-        """Whether every measured value is bit-identical to ``other``'s."""
-        mine, theirs = self.values(), other.values()
+        """Whether every measured value is bit-identical to ``other``'s.
+
+        Velocities do not count: a driver may have computed them, and smoothing never rests.
+        """
+        mine, theirs = self.measured(), other.measured()
         return all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
-    def values(self) -> tuple[Any, ...]:
-        """Return everything that was measured."""
-        return (self.positions, self.velocities, self.efforts, *self.extras.values())
+    def measured(self) -> tuple[Any, ...]:
+        """Return everything that surely was measured."""
+        return (self.positions, self.efforts, *self.extras.values())
 
 
 class Differentiator:
@@ -161,12 +164,14 @@ class StreamedJoints:
         self._worker.start()
 
     def _close(self) -> None:
-        if self._worker is not None:
-            self._worker.stopping.set()
-            self._wake.set()
-            self._worker.stop()
-            self._worker = None
-        self._link_close()
+        worker, self._worker = self._worker, None
+        try:
+            if worker is not None:
+                worker.stopping.set()
+                self._wake.set()
+                worker.stop(JOB_TIMEOUT_S)
+        finally:
+            self._link_close()
 
     def _read(self) -> Any:
         if self._worker is not None:
@@ -192,6 +197,8 @@ class StreamedJoints:
 
     def _disable(self) -> None:
         self._driving = False  # First: from here on no set point is sent.
+        if self._worker is not None and self._worker.alive and self._worker.error is not None:
+            return  # Its thread failed and is switching off already.
         self._ask(self._switch_off)
 
     def _write(self, command: JointCommand) -> None:
@@ -218,7 +225,9 @@ class StreamedJoints:
     def _step(self) -> None:
         try:
             self._cycle()
-        except Exception:
+        except Exception as error:
+            if self._worker is not None:
+                self._worker.error = error  # Known at once: switching off may take a while.
             was_driving, self._driving = self._driving, False
             if was_driving:
                 self._switch_off_quietly()
@@ -243,16 +252,16 @@ class StreamedJoints:
         """Wait for the next cycle, or until somebody wants something."""
         if not self.period_s:
             return
-        self._deadline_s += self.period_s
-        left_s = self._deadline_s - time.monotonic()
-        if left_s > 0:
-            if self._wake.wait(left_s):
-                self._wake.clear()
-                self._deadline_s = time.monotonic()
+        now_s = time.monotonic()
+        self._deadline_s = max(self._deadline_s + self.period_s, now_s - self.period_s)
+        if now_s >= self._deadline_s:
+            return
+        if self._wake.wait(self._deadline_s - now_s):
+            self._wake.clear()
+            self._deadline_s = time.monotonic()
         else:
-            # This machine, not the device, was late: that is no silence of the device.
-            self._fresh_s += max(0.0, -left_s - self.period_s)
-            self._deadline_s = max(self._deadline_s, time.monotonic() - self.period_s)
+            # What this machine overslept is no silence of the device.
+            self._fresh_s += max(0.0, time.monotonic() - self._deadline_s - self.period_s)
 
     def _accept(self, sample: Sample, now_s: float) -> None:
         """Take a sample as the newest one, if it is one."""

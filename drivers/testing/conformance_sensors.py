@@ -85,6 +85,7 @@ class GloveConformance(StreamConformance):
 
     def test_lost_track_is_passed_on_as_nan(self, glove: Glove, faults: AnyFaults) -> None:
         faults.nan()
+        glove.clock.sleep(SETTLE_S)
         assert not glove.observe().finite
 
 
@@ -113,6 +114,7 @@ class TrackerConformance(StreamConformance):
 
     def test_lost_track_is_passed_on_as_nan(self, tracker: Tracker, faults: AnyFaults) -> None:
         faults.nan()
+        tracker.clock.sleep(SETTLE_S)
         assert not tracker.observe().finite
 
 

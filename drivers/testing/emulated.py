@@ -16,6 +16,7 @@ import pytest
 from dexhil.drivers.device import State
 from dexhil.drivers.emulators import EmulatorProcess, RemoteFaults
 from dexhil.drivers.registry import AnyDevice, RigEntry
+from dexhil.drivers.testing.plugin import settled_health
 
 
 class Emulated:
@@ -59,6 +60,6 @@ class Emulated:
             device = entry.build()
             stack.callback(device.disconnect)
             yield device
-            health = device.health()
+            health = settled_health(device)
         assert device.state is State.DISCONNECTED
         assert health.ok or request.node.get_closest_marker("expects_fault"), health.reasons

@@ -1,4 +1,5 @@
-# Three commands. Each makes .venv on first use and needs Python 3.11 or newer, make and EGL.
+# Each command makes .venv on first use and needs Python 3.11 or newer, make and EGL. Tests and
+# checks also install the SDK of every device, which need libusb-1.0 and libGL of the system.
 PYTHON ?= python3
 BIN := .venv/bin
 export MUJOCO_GL ?= egl
@@ -10,22 +11,27 @@ export OMP_NUM_THREADS ?= 1
 demo: .venv/installed  ## Teleoperate, record, train, take over, improve: on the simulated rig.
 	$(BIN)/dexhil demo --out runs/demo
 
-test: .venv/installed  ## Every test.
+test: .venv/devices  ## Every test.
 	$(BIN)/pytest -n 2 --dist worksteal
 
-check: .venv/installed  ## Format, lint, types, layers.
+check: .venv/devices  ## Format, lint, types, layers.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/installed  ## Every table of the README.
+bench: .venv/devices  ## Every table of the README.
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,test]' --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train]'
+	touch $@
+
+.venv/devices: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,test,devices]' \
+		--group dev --group oracles
 	touch $@
 
 clean:

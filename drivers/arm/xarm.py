@@ -14,7 +14,7 @@ from typing import Any
 from dexhil.drivers.arm.arm import Arm, ArmSpec
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock
-from dexhil.drivers.errors import ConfigError, FaultError
+from dexhil.drivers.errors import ConfigError
 from dexhil.drivers.models.kinematics import load_kinematics
 from dexhil.drivers.streamed import Differentiator, Sample, StreamedJoints
 from dexhil.drivers.wire.sockets import TcpWire
@@ -53,7 +53,7 @@ _NO_ANSWER = (
 )
 _GONE = (APIState.NOT_CONNECTED, APIState.NO_TCP)
 _CODES = {code: name for name, code in vars(APIState).items() if isinstance(code, int)}
-_MODEL = (XCONF.Robot.Axis.XARM7, XCONF.Robot.Type.XARM7_X4)
+_MODEL = f"{XCONF.Robot.Axis.XARM7},{XCONF.Robot.Type.XARM7_X4},"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,8 @@ class XArm(StreamedJoints, Arm):
     power goes. Efforts are what the controller estimates from motor currents.
 
     In servo mode the controller has no watchdog of its own: when this program dies, the arm
-    goes to the last set point, at most one step away, and holds there.
+    goes to the last set point, at most one step away, and holds there. An error that the
+    controller has latched is cleared by ``recover``, never without being asked.
     """
 
     config_type = XArmConfig
@@ -130,7 +131,8 @@ class XArm(StreamedJoints, Arm):
         self._reports = ReportStream()
         self._differentiate = Differentiator()
         self._follows = False
-        self._watched_s = self._answered_s = self.clock.now_s()
+        self._answered_s = self.clock.now_s()
+        self._watched_s = -WATCH_S  # At the first opportunity.
 
     @property
     def spec(self) -> ArmSpec:
@@ -144,10 +146,11 @@ class XArm(StreamedJoints, Arm):
         self._wire.open()
         self._client = client = _Client(self._config.host, self._config.control_port)
         client.open()
-        if (client.axis, client.device_type) != _MODEL:
+        # Where the SDK cannot read this, it takes the arm for an xArm7.
+        if not client.version.startswith(_MODEL):
             raise ConfigError(
-                f"{self}: the arm at {self._config.host} has {client.axis} joints and is of type "
-                f"{client.device_type}, expected an xArm7 with 7 joints of type 7."
+                f"{self}: the arm at {self._config.host} calls itself {client.version!r}, expected "
+                f"joints and type {_MODEL!r}, which is an xArm7."
             )
         code, currents = client.get_report_tau_or_i()
         self._reports_torques = code == APIState.NORMAL and not currents
@@ -161,8 +164,9 @@ class XArm(StreamedJoints, Arm):
             self._wire.close()
 
     def _poll(self) -> Sample | None:
-        reports = self._reports.feed(self._wire.receive(REPORT_WAIT_S))
+        data = self._wire.receive(REPORT_WAIT_S)
         stamp_s = self.clock.now_s()
+        reports = self._reports.feed(data)
         if self._follows:
             if reports:
                 self._require_following(reports[-1])
@@ -170,6 +174,8 @@ class XArm(StreamedJoints, Arm):
             self._watched_s = stamp_s
             self._raise_errors()
         if not reports:
+            if data:
+                self._trouble = "its reports make no sense"
             return None
         positions = reports[-1].positions
         return Sample(
@@ -200,10 +206,15 @@ class XArm(StreamedJoints, Arm):
             return
         with client.patience():
             _check(client.set_state(Motion.STOPPED), "stopping")
-            code, state = client.get_state()
-        _check(code, "asking whether it stopped")
-        if state not in (Motion.STOPPED, Motion.CHANGED):
-            raise FaultError(f"it did not stop (state {state}); use the emergency stop")
+            give_up_s = self.clock.now_s() + ANSWER_S
+            while True:
+                code, state = client.get_state()
+                _check(code, "asking whether it stopped")
+                if state in (Motion.STOPPED, Motion.CHANGED):
+                    return
+                if self.clock.now_s() > give_up_s:
+                    raise RuntimeError(f"it does not stop (state {state})")
+                self.clock.sleep(0.01)
 
     def _send(self, setpoint: Vector) -> None:
         code = self._opened().set_servo_angle_j(setpoint.tolist(), is_radian=True)
@@ -241,7 +252,7 @@ class XArm(StreamedJoints, Arm):
             ):
                 if code != APIState.HAS_ERROR:  # Which one is said below.
                     _check(code, what)
-        self._raise_errors()
+            self._raise_errors()
 
     def _warnings(self) -> tuple[str, ...]:
         warnings = super()._warnings()
@@ -255,10 +266,10 @@ class XArm(StreamedJoints, Arm):
             return
         self._raise_errors()
         if report.state == Motion.PAUSED:
-            raise FaultError("another program or a button paused it")
+            raise RuntimeError("another program or a button paused it")
         if report.mode != Mode.SERVO:
-            raise FaultError(f"another program switched it to mode {report.mode}")
-        raise FaultError(f"another program or a button stopped it (state {report.state})")
+            raise RuntimeError(f"another program switched it to mode {report.mode}")
+        raise RuntimeError(f"another program or a button stopped it (state {report.state})")
 
     def _raise_errors(self) -> None:
         """Raise the error that the controller has latched, if any, in the maker's words."""
@@ -271,7 +282,7 @@ class XArm(StreamedJoints, Arm):
             known = ControllerError(error)
             what = known.title["en"].strip(" .")
             advice = known.description["en"].strip() or "See the maker's manual."
-            raise FaultError(f"controller error {error}: {what}. {advice} Then call recover()")
+            raise RuntimeError(f"controller error {error}: {what}. {advice} Then call recover()")
 
     def _opened(self) -> "_Client":
         if self._client is None:
@@ -287,7 +298,7 @@ def _check(code: int, what: str) -> None:
         raise ConnectionError(f"the control connection is gone (at {what})")
     if code in _NO_ANSWER:
         raise TimeoutError(f"no answer to {what}")
-    raise FaultError(f"it refused {what}: {_CODES.get(code, 'unknown code')} ({code})")
+    raise RuntimeError(f"it refused {what}: {_CODES.get(code, 'unknown code')} ({code})")
 
 
 class _Client(SdkArm):  # type: ignore[misc]  # The SDK has no types.
@@ -315,8 +326,8 @@ class _Client(SdkArm):  # type: ignore[misc]  # The SDK has no types.
     def open(self) -> None:
         """Connect, and ask which arm it is."""
         where = f"{self._port}:{self._control_port}"
-        timeout_s = socket.getdefaulttimeout()
         with self._opening:
+            timeout_s = socket.getdefaulttimeout()
             usual, XCONF.SocketConf.TCP_CONTROL_PORT = (
                 XCONF.SocketConf.TCP_CONTROL_PORT,
                 self._control_port,

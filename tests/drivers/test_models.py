@@ -12,7 +12,7 @@ from dexhil.drivers.errors import ConfigError
 from dexhil.drivers.models.kinematics import Joint, Kinematics, load_kinematics
 from dexhil.drivers.models.mjspec import to_mjspec
 
-ARMS = ("ur5e", "fr3")
+ARMS = ("ur5e", "fr3", "xarm7")
 HANDS = ("leap", "allegro", "inspire")
 MODELS = ARMS + HANDS
 

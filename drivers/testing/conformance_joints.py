@@ -123,8 +123,8 @@ class JointConformance(DeviceConformance):
             elapsed_s = sample.stamp_s - previous.stamp_s
             travelled += 0.5 * (sample.joint_velocities + previous.joint_velocities) * elapsed_s
             steps = np.abs(sample.joint_positions - previous.joint_positions)
-            # Servos overshoot a moving target a little.
-            assert (steps <= 1.3 * joints.spec.velocity_limits * elapsed_s + 1e-3).all()
+            # Servos overshoot a moving target a little, and an encoder's count is 1.5e-3 rad.
+            assert (steps <= 1.3 * joints.spec.velocity_limits * elapsed_s + 3e-3).all()
             previous = sample
         distances = previous.joint_positions - start
         assert np.abs(distances).max() > STILL, "it did not move, so this proves nothing"

@@ -21,7 +21,7 @@ from dexhil.retarget import (
 from dexhil.retarget.human import POSTURES
 from dexhil.retarget.keypoints import FINGERS
 
-HANDS = ("leap", "allegro", "inspire")
+HANDS = ("leap", "allegro", "inspire", "dexhand021")
 HUMAN = HumanHand()
 RETARGETERS = {hand: Retargeter(load_kinematics(hand)) for hand in HANDS}
 

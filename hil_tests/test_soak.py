@@ -27,7 +27,6 @@ def resident_mb() -> float:
     return pages * 4096 / 1e6
 
 
-@pytest.mark.moves
 def test_everything_runs_together(
     rig_devices: list[AnyDevice],
     motion_allowed: bool,

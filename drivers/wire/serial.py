@@ -1,6 +1,7 @@
 """Serial ports, pseudo-terminals included."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import serial
 from dexhil.drivers.wire.wire import Wire
 
 CHUNK = 4096
+WRITE_S = 0.5  # A port that takes nothing for this long is stuck [s].
 
 
 class SerialWire(Wire):
@@ -39,7 +41,11 @@ class SerialWire(Wire):
 
     def _open(self) -> None:
         # Exclusive: two programs on one port each get half of every answer.
-        self._serial = serial.Serial(self.port, self._baud, timeout=0, exclusive=True)
+        self._serial = serial.Serial(
+            self.port, self._baud, timeout=0, write_timeout=WRITE_S, exclusive=True
+        )
+        with suppress(ValueError, OSError):  # FTDI adapters wait 16 ms for more; others cannot.
+            self._serial.set_low_latency_mode(True)
         self._serial.reset_input_buffer()
 
     def _close(self) -> None:

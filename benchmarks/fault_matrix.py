@@ -39,6 +39,7 @@ LOOK_S = 1.5
 ALLOWED_S = 0.1
 SLACK_S = 0.06  # For two processes on busy cores to look at the same moment [s].
 COMMAND_S = 0.02
+SPEED = 0.4  # Of every joint [rad/s].
 RECOVER_S = 15.0  # A real UR refuses to unlock for five seconds.
 
 FAULTS: Mapping[str, Sequence[str]] = {
@@ -61,8 +62,8 @@ ERRORS: Mapping[str, Sequence[str]] = {
     "inspire_tcp": ("error", "2", "1"),
     "allegro": ("servo_trip",),
     "dexhand021": ("error", "2", "1"),  # Overload of a motor.
-    "ability": ("hot", "2"),
-    "ur": ("emergency_stop",),
+    "ability": ("stopped", "4"),  # It stopped a finger itself.
+    "ur": ("stop",),  # Somebody pressed stop on the pendant.
     "xarm": ("error", "31"),  # Collision.
 }
 HARMLESS = {"drop 30%", "twice", "echo"}  # These may also just work.
@@ -83,7 +84,7 @@ TCP = {"drop 30%": "a", "corrupt": "a", "echo": "a"}
 STREAM = {"echo": "f", "error": "d", "p-stop": "e"}
 SWITCH = {"repeat": "g", "rewind": "c", "error": "d", "p-stop": "e", "echo": "f"}
 DOES_NOT_APPLY: Mapping[str, Mapping[str, str]] = {
-    "ur": TCP,
+    "ur": {**TCP, "partial": "a"},
     "xarm": {**TCP, "rewind": "c", "p-stop": "e"},
     "leap": SERIAL,
     "inspire": SERIAL,
@@ -144,10 +145,13 @@ class Watch:
         self.set_points: list[tuple[float, Any]] = []
         self._emulator = emulator
         self._commanded_s = 0.0
-        self._start = np.zeros(0)
+        self._start = self._slope = np.zeros(0)
+        self._start_s = time.monotonic()
         if isinstance(device, JointActuator):
             low, high = device.spec.position_limits.T
             self._start = np.clip(device.observe().joint_positions, low, high)
+            # Ever onward, to where there is room: the set point must not rest on the way.
+            self._slope = np.where(high - self._start > self._start - low, SPEED, -SPEED)
 
     def run(self, duration_s: float) -> None:
         """Observe, and command if it can move, for a while or until it faults."""
@@ -171,9 +175,7 @@ class Watch:
             return
         self._commanded_s = now_s
         low, high = self.device.spec.position_limits.T
-        # Ever onward, around a circle wide enough that the set point never rests.
-        sway = 0.3 * np.sin(2.0 * np.pi * 0.7 * now_s)
-        target = np.clip(self._start + sway, low, high)
+        target = np.clip(self._start + self._slope * (now_s - self._start_s), low, high)
         self.device.command(self.device.command_type(joint_positions=target))
 
     def _note_set_points(self) -> None:

@@ -1,18 +1,26 @@
 """A recording is replayed at its rate, and a wrong file says what is wrong with it."""
 
+import json
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dexhil.drivers.clock import SimClock
+from dexhil.drivers.device import State
+from dexhil.drivers.emulators import EmulatorProcess
 from dexhil.drivers.errors import ConfigError, StaleError
+from dexhil.drivers.glove import Glove, GloveObservation
 from dexhil.drivers.glove.replay import ReplayGlove, ReplayGloveConfig
 from dexhil.drivers.glove.sim import relaxed_hand
 from dexhil.drivers.registry import RigEntry
+from dexhil.drivers.testing import GloveConformance
 
 RATE_HZ = 30.0
+DRIVERS = ("lucid", "manus", "quest", "rokoko")
 
 
 @pytest.fixture
@@ -135,3 +143,116 @@ def test_a_rate_of_nothing_is_refused(recording: Path) -> None:
     entry = RigEntry("glove", "right", "replay", {"path": str(recording), "rate_hz": 0})
     with pytest.raises(ConfigError, match=r"\[glove.right\].*rate_hz is 0 Hz, must be above 0"):
         entry.build()
+
+
+# -- What a real glove sent --------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=DRIVERS)
+def captured(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[GloveObservation]]:
+    """Two seconds of an emulated glove: the capture, and what its driver made of it."""
+    path = tmp_path_factory.mktemp("captures") / f"{request.param}.wire"
+    with EmulatorProcess(request.param) as emulator:
+        options = {**emulator.options, "capture": str(path)}
+        glove = RigEntry("glove", "right", emulator.driver, options).build()
+        assert isinstance(glove, Glove)
+        with glove:
+            samples = []
+            for _ in range(200):
+                glove.clock.sleep(0.01)
+                samples.append(glove.observe())
+    return path, samples
+
+
+@pytest.fixture
+def capture(captured: tuple[Path, list[GloveObservation]]) -> Path:
+    return captured[0]
+
+
+class TestReplayedCaptures(GloveConformance):
+    @pytest.fixture
+    def device(self, request: pytest.FixtureRequest, capture: Path) -> Iterator[ReplayGlove]:
+        device = replay(capture, loop=True)
+        yield device
+        health = device.health()
+        device.disconnect()
+        assert device.state is State.DISCONNECTED
+        assert health.ok or request.node.get_closest_marker("expects_fault"), health.reasons
+
+
+def test_a_capture_replays_every_sample_that_was_seen_live(
+    captured: tuple[Path, list[GloveObservation]],
+) -> None:
+    path, live = captured
+    replayed = []
+    with replay(path) as glove:
+        for _ in range(3000):
+            replayed.append(glove.observe())
+            glove.clock.sleep(0.001)
+    found = {sample.keypoints.tobytes(): sample for sample in replayed}
+    for sample in live:
+        again = found[sample.keypoints.tobytes()]
+        assert again.device_stamp_s == sample.device_stamp_s
+        assert (again.wrist_position is None) == (sample.wrist_position is None)
+    assert len({sample.keypoints.tobytes() for sample in live}) > 50
+
+
+def test_a_capture_keeps_its_own_times(captured: tuple[Path, list[GloveObservation]]) -> None:
+    path, live = captured
+    times = {}
+    with replay(path) as glove:
+        for _ in range(3000):
+            sample = glove.observe()
+            times[sample.keypoints.tobytes()] = sample.stamp_s
+            glove.clock.sleep(0.001)
+    offsets = [times[sample.keypoints.tobytes()] - sample.stamp_s for sample in live]
+    assert np.ptp(offsets) < 0.1
+    assert np.median(np.abs(offsets - np.median(offsets))) < 0.01
+
+
+def test_the_other_hand_is_refused(capture: Path) -> None:
+    glove = ReplayGlove(ReplayGloveConfig(path=capture, side="left"), name="left")
+    with pytest.raises(ConfigError, match="captured from the right hand, this is the left one"):
+        glove.connect()
+
+
+def test_a_capture_of_nothing_is_refused(capture: Path, tmp_path: Path) -> None:
+    path = tmp_path / "empty.wire"
+    path.write_text(capture.read_text().splitlines()[0] + "\n")
+    with pytest.raises(ConfigError, match="there is no sign of"):
+        replay(path).connect()
+
+
+def test_a_capture_cut_short_by_a_crash_replays(capture: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.wire"
+    path.write_text(capture.read_text()[:-5])
+    with replay(path) as glove:
+        assert glove.observe().finite
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"driver": None}, "does not say which glove"),
+        ({"options": 3}, "does not say which glove"),
+        ({"driver": "sim", "options": {}}, "captured from 'sim', which sends nothing"),
+        ({"driver": "none"}, "No glove driver is called 'none'"),
+        ({"options": {"prot": 3}}, "there is no option 'prot'"),
+        ({"capture": 99}, "not a capture of a wire"),
+    ],
+)
+def test_a_capture_of_something_else_says_so(
+    capture: Path, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    first, *rest = capture.read_text().splitlines()
+    path = tmp_path / "other.wire"
+    path.write_text("\n".join([json.dumps({**json.loads(first), **change}), *rest]) + "\n")
+    with pytest.raises((ConfigError, LookupError), match=said):
+        replay(path).connect()
+
+
+def test_a_missing_capture_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.wire: cannot read the capture"):
+        replay(tmp_path / "none.wire").connect()

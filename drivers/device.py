@@ -77,6 +77,13 @@ class Device(ABC, Generic[SpecT, ObservationT]):
     config_type: ClassVar[type]
     in_world: ClassVar[bool] = False  # Whether it is a port of a simulated world.
 
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        # A driver that replaces one by accident would lose what keeps it safe.
+        for name, base in ((name, base) for name in vars(cls) for base in cls.__mro__[1:]):
+            if getattr(vars(base).get(name), "__final__", False):
+                raise TypeError(f"{cls.__name__} must not replace {base.__name__}.{name}")
+
     def __init__(self, *, name: str, clock: Clock | None = None) -> None:
         self.name = name
         self.clock: Clock = clock or MonotonicClock()

@@ -8,7 +8,10 @@ and knows the newest sample and how long it has been silent.
 import math
 import time
 from abc import ABC, abstractmethod
-from typing import Generic, Protocol, TypeVar, final
+from dataclasses import fields
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, final
+
+import numpy as np
 
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.wire import Wire
@@ -19,7 +22,9 @@ _GAP_S = 0.25  # Longer than a healthy device on a busy network ever pauses [s].
 
 
 class Sample(Protocol):
-    """What a decoder makes."""
+    """What a decoder makes: a dataclass of arrays, and when the device took it."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def device_stamp_s(self) -> float | None: ...
@@ -66,8 +71,14 @@ class Decoder(ABC, Generic[SampleT]):
         """Return the samples that ``data`` completes; count ``n_understood``."""
 
 
+def _repeats(sample: Sample, last: Sample) -> bool:
+    """Whether no value differs in any bit. Lost track, which is NaN, repeats nothing."""
+    names = (field.name for field in fields(sample) if field.name != "device_stamp_s")
+    return all(np.array_equal(getattr(sample, name), getattr(last, name)) for name in names)
+
+
 class Listener(Generic[SampleT]):
-    """Listens to a wire in a thread of its own and keeps the newest sample.
+    """Listens to a wire in a thread of its own and keeps the newest sample that differs.
 
     Args:
         wire: Where the device talks.
@@ -87,6 +98,7 @@ class Listener(Generic[SampleT]):
         self._worker = Worker(self._step, name)
         self._received_s: float | None = None
         self._understood_s: float | None = None
+        self._heard_s: float | None = None
         self._newest: tuple[float, SampleT] | None = None
 
     def open(self, timeout_s: float) -> None:
@@ -131,6 +143,8 @@ class Listener(Generic[SampleT]):
         missing_s = self._since(self._newest[0])
         if missing_s <= _GAP_S:
             return ()
+        if self._since(self._heard_s) <= _GAP_S:
+            return (f"it repeats itself bit by bit for {missing_s:.1f} s on {self._wire}",)
         return (f"{self._missing()} for {missing_s:.1f} s on {self._wire}",)
 
     def _missing(self) -> str:
@@ -153,5 +167,9 @@ class Listener(Generic[SampleT]):
         samples = self._decoder.feed(data)
         if self._decoder.n_understood > understood:
             self._understood_s = now_s
-        if samples:
+        if not samples:
+            return
+        self._heard_s = now_s
+        # A living hand trembles: what repeats itself bit by bit is dead behind a live link.
+        if self._newest is None or not _repeats(samples[-1], self._newest[1]):
             self._newest = (now_s, samples[-1])

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -148,8 +148,9 @@ class StreamedJoints:
     def _clear_errors(self) -> None:
         """Clear what the device latched, on a person's request. The link is open."""
 
-    # -- The holes of Device and Actuator ----------------------------------------------
+    # -- The holes of Device and Actuator, filled. All below is this class's own.
 
+    @final
     def _open(self, timeout_s: float) -> None:
         self._newest = None
         self._observed = None
@@ -163,6 +164,7 @@ class StreamedJoints:
         self._worker = Worker(self._step, f"{self.name} stream")
         self._worker.start()
 
+    @final
     def _close(self) -> None:
         worker, self._worker = self._worker, None
         try:
@@ -173,6 +175,7 @@ class StreamedJoints:
         finally:
             self._link_close()
 
+    @final
     def _read(self) -> Any:
         if self._worker is not None:
             self._worker.check()
@@ -192,15 +195,18 @@ class StreamedJoints:
             **sample.extras,
         )
 
+    @final
     def _enable(self) -> None:
         self._ask(self._start_driving)
 
+    @final
     def _disable(self) -> None:
         self._driving = False  # First: from here on no set point is sent.
         if self._worker is not None and self._worker.alive and self._worker.error is not None:
             return  # Its thread failed and is switching off already.
         self._ask(self._switch_off)
 
+    @final
     def _write(self, command: JointCommand) -> None:
         if self._worker is not None:
             self._worker.check()
@@ -213,6 +219,7 @@ class StreamedJoints:
             return (f"no fresh sample for {blind_s * 1e3:.0f} ms: {self._trouble}",)
         return ()
 
+    @final
     def _recover(self, timeout_s: float) -> None:
         try:
             self._link_open(timeout_s)
@@ -222,6 +229,7 @@ class StreamedJoints:
 
     # -- The thread --------------------------------------------------------------------
 
+    @final
     def _step(self) -> None:
         try:
             self._cycle()
@@ -233,6 +241,7 @@ class StreamedJoints:
                 self._switch_off_quietly()
             raise
 
+    @final
     def _cycle(self) -> None:
         while self._jobs:
             self._run(*self._jobs.popleft())
@@ -248,6 +257,7 @@ class StreamedJoints:
             self._send(self._setpoint.copy())
         self._pace()
 
+    @final
     def _pace(self) -> None:
         """Wait for the next cycle, or until somebody wants something."""
         if not self.period_s:
@@ -263,6 +273,7 @@ class StreamedJoints:
             # What this machine overslept is no silence of the device.
             self._fresh_s += max(0.0, time.monotonic() - self._deadline_s - self.period_s)
 
+    @final
     def _accept(self, sample: Sample, now_s: float) -> None:
         """Take a sample as the newest one, if it is one."""
         low, high = self.spec.position_limits.T
@@ -287,6 +298,7 @@ class StreamedJoints:
             self._fresh_s = self._changed_s  # Dead since then, behind a live link.
             self._trouble = "it repeats the same values while it is told to move"
 
+    @final
     def _walk(self, now_s: float, *, hold: bool) -> None:
         """Move the set point towards the newest command, within the speed limits."""
         # A stall must not become a leap.
@@ -305,6 +317,7 @@ class StreamedJoints:
 
     # -- Jobs ----------------------------------------------------------------------------
 
+    @final
     def _start_driving(self) -> None:
         if self._newest is None or self.clock.now_s() - self._fresh_s > self._blind_hold_s:
             raise ConnectionError(f"it does not say where it is: {self._trouble}")
@@ -323,6 +336,7 @@ class StreamedJoints:
         self._walked_s = self._fresh_s = self._changed_s = self.clock.now_s()
         self._driving = True
 
+    @final
     def _ask(self, job: Callable[[], None]) -> None:
         """Have ``job`` done by the thread that owns the link; by this one if that has ended."""
         worker = self._worker
@@ -354,12 +368,14 @@ class StreamedJoints:
         else:
             done.set_result(None)
 
+    @final
     def _switch_off_quietly(self) -> None:
         try:
             self._switch_off()
         except Exception as error:  # noqa: BLE001  # It faulted already; nothing may hide that.
             log.error("%s could not be switched off (%s); use the emergency stop", self, error)
 
+    @final
     def _wait_for_first_sample(self, timeout_s: float) -> None:
         give_up_s = time.monotonic() + timeout_s
         self._setpoint = self._seen_at = np.zeros(self.spec.n_joints)

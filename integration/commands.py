@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -34,9 +35,11 @@ console = Console()
 
 def devices() -> None:
     """Print every driver."""
-    table = Table("kind", "driver", "loads", box=None)
+    table = Table("kind", "driver", "loads", "comes with", "why not", box=None)
     for driver in health.drivers():
-        table.add_row(driver.kind, driver.name, driver.problem or "[green]yes[/]")
+        loads = "[green]yes[/]" if driver.problem is None else "[red]no[/]"
+        said = (escape(driver.package), escape(driver.problem or ""))
+        table.add_row(driver.kind, driver.name, loads, *said)
     console.print(table)
 
 
@@ -50,7 +53,8 @@ def doctor(rig: Path | None) -> None:
     bad = 0
     for finding in health.examine(rig):
         bad += not finding.ok
-        table.add_row("[green]ok[/]" if finding.ok else "[red]✗[/]", finding.name, finding.measured)
+        mark = "[green]ok[/]" if finding.ok else "[red]✗[/]"
+        table.add_row(mark, escape(finding.name), escape(finding.measured))
     console.print(table)
     if bad:
         raise RunError(f"{bad} check(s) failed; the table says what to do.")

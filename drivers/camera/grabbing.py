@@ -20,6 +20,7 @@ from dexhil.drivers.worker import Worker
 
 # A camera that gives no new image for this long, or for three periods of a slow one, is gone [s].
 SILENT_S = 1.0
+GAP_S = 0.25  # Longer than a live camera pauses, unless it is a slow one [s].
 WINDOW_S = 2.0  # Over which the rate is measured and damaged images are remembered [s].
 
 
@@ -138,6 +139,8 @@ class GrabbedCamera(Camera):
         still_s = now_s - self._changed_s
         if 0 < self._frozen_s < still_s and self._heard_s > self._changed_s:
             warnings.append(f"the image has not changed by a single bit for {still_s:.1f} s")
+        if now_s - self._heard_s > max(GAP_S, 2.0 / self._rate_hz):
+            warnings.append(f"no new image came for {now_s - self._heard_s:.1f} s")
         n_damaged = sum(now_s - stamp_s < WINDOW_S for stamp_s in list(self._damaged_s))
         if n_damaged:
             warnings.append(f"{n_damaged} images came damaged in the last {WINDOW_S:g} s")

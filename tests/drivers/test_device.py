@@ -358,3 +358,11 @@ def test_no_command_with_a_hole_in_it_is_sent(target: np.ndarray, holes: dict[in
         with pytest.raises(CommandError, match="not finite at"):
             hand.command(HandCommand(joint_positions=target))
         assert "write" not in hand.calls
+
+
+def test_a_driver_cannot_replace_by_accident_what_keeps_it_safe() -> None:
+    with pytest.raises(TypeError, match=r"Hasty must not replace Actuator\.command"):
+
+        class Hasty(BreakableHand):
+            def command(self, command: HandCommand) -> HandCommand:  # type: ignore[misc]
+                return command

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dexhil.drivers.emulators import EmulatorProcess, RemoteFaults
-from dexhil.drivers.errors import ConfigError, ConnectError
+from dexhil.drivers.errors import ConfigError, ConnectError, StaleError
 from dexhil.drivers.glove import Glove
 from dexhil.drivers.registry import RigEntry
 from dexhil.drivers.testing import Emulated, GloveConformance
@@ -106,15 +106,17 @@ def test_the_wrong_kind_of_data_is_named(process: EmulatorProcess) -> None:
         build(process, data="ergonomics").connect(timeout_s=0.5)
 
 
-def test_a_repeating_glove_is_passed_on_since_it_sends_no_clock(process: EmulatorProcess) -> None:
+def test_a_glove_that_repeats_itself_goes_stale_and_says_so(process: EmulatorProcess) -> None:
     with build(process) as glove:
         process.faults.repeat()
+        glove.clock.sleep(0.6)
+        with pytest.raises(StaleError):
+            glove.observe(max_age_s=0.3)
+        assert "repeats itself bit by bit" in glove.health().reasons[0]
+        process.faults.clear()
         glove.clock.sleep(0.3)
-        first = glove.observe()
-        glove.clock.sleep(0.3)
-        later = glove.observe(max_age_s=0.3)
-        assert later.stamp_s > first.stamp_s
-        assert np.array_equal(later.keypoints, first.keypoints)
+        glove.observe(max_age_s=0.3)
+        assert glove.health().ok
 
 
 def test_damaged_messages_never_fault(process: EmulatorProcess) -> None:

@@ -1,0 +1,1 @@
+"""The Acme Trio, a hand that does not exist, as a driver for dexhil."""

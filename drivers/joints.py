@@ -5,7 +5,7 @@ read-only, and ordered as ``JointSpec.joint_names``.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar, final
+from typing import Any, ClassVar, Self, TypeVar, final
 
 import numpy as np
 
@@ -44,6 +44,28 @@ class JointSpec:
             measured = getattr(self, field).shape
             if measured != shape:
                 raise ValueError(f"{self.model}: {field} has shape {measured}, expected {shape}.")
+
+    @classmethod
+    def of(
+        cls, kinematics: Kinematics, *, watchdog_s: float, speed: float = 1.0, **rest: Any
+    ) -> Self:
+        """Return the spec of a device whose joints a table describes.
+
+        Args:
+            kinematics: The table.
+            watchdog_s: As the attribute.
+            speed: Share of the joints' largest speeds that is allowed.
+            rest: Further attributes.
+        """
+        return cls(
+            model=kinematics.model,
+            joint_names=kinematics.joint_names,
+            position_limits=kinematics.position_limits,
+            velocity_limits=speed * kinematics.velocity_limits,
+            watchdog_s=watchdog_s,
+            kinematics=kinematics,
+            **rest,
+        )
 
     @property
     def n_joints(self) -> int:

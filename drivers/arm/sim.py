@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from dexhil.drivers.arm.arm import Arm, ArmObservation, ArmSpec
 from dexhil.drivers.clock import Clock
-from dexhil.drivers.sim.joints import PortHoles, spec_fields
+from dexhil.drivers.sim.joints import PortHoles
+from dexhil.drivers.sim.port import WATCHDOG_S
 from dexhil.drivers.sim.world import World
 
 
@@ -25,7 +26,7 @@ class SimArm(PortHoles, Arm):
         del config
         super().__init__(name=name, clock=clock or world.clock)
         self._attach(world.arm)
-        self._spec = ArmSpec(**spec_fields(world.arm.kinematics))
+        self._spec = ArmSpec.of(world.arm.kinematics, watchdog_s=WATCHDOG_S, simulated=True)
 
     @property
     def spec(self) -> ArmSpec:

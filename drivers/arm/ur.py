@@ -96,14 +96,7 @@ class UrArm(StreamedJoints, Arm):
         self.ramp_s = config.ramp_s
         self._config = config
         table = load_kinematics("ur5e")
-        self._spec = ArmSpec(
-            model=table.model,
-            joint_names=table.joint_names,
-            position_limits=table.position_limits,
-            velocity_limits=config.speed * table.velocity_limits,
-            watchdog_s=config.watchdog_s,
-            kinematics=table,
-        )
+        self._spec = ArmSpec.of(table, watchdog_s=config.watchdog_s, speed=config.speed)
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._on = self._lost = False

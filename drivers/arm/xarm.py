@@ -112,14 +112,7 @@ class XArm(StreamedJoints, Arm):
         super().__init__(name=name, clock=clock)
         self._config = config
         kinematics = load_kinematics("xarm7")
-        self._spec = ArmSpec(
-            model=kinematics.model,
-            joint_names=kinematics.joint_names,
-            position_limits=kinematics.position_limits,
-            velocity_limits=config.speed * kinematics.velocity_limits,
-            watchdog_s=config.watchdog_s,
-            kinematics=kinematics,
-        )
+        self._spec = ArmSpec.of(kinematics, watchdog_s=config.watchdog_s, speed=config.speed)
         about = {"driver": "xarm", "options": {"host": config.host}}
         self._wire = TcpWire(config.host, config.report_port, capture=config.capture, about=about)
         self._client: _Client | None = None

@@ -82,14 +82,8 @@ class AbilityHand(StreamedJoints, Hand):
         super().__init__(name=name, clock=clock)
         self._config = config
         kinematics = load_kinematics("ability")
-        self._spec = HandSpec(
-            model="ability",
-            joint_names=kinematics.joint_names,
-            position_limits=kinematics.position_limits,
-            velocity_limits=config.speed * kinematics.velocity_limits,
-            watchdog_s=config.watchdog_s,
-            kinematics=kinematics,
-            side=config.side,
+        self._spec = HandSpec.of(
+            kinematics, watchdog_s=config.watchdog_s, speed=config.speed, side=config.side
         )
         self._wire = SerialWire(config.port, config.baud, capture=config.capture)
         self._parser = wire.Parser()

@@ -73,14 +73,8 @@ class DexHand021(StreamedJoints, Hand):
     def __init__(self, config: DexHand021Config, *, name: str, clock: Clock | None = None) -> None:
         super().__init__(name=name, clock=clock)
         kinematics = load_kinematics("dexhand021")
-        self._spec = HandSpec(
-            model=kinematics.model,
-            joint_names=kinematics.joint_names,
-            position_limits=kinematics.position_limits,
-            velocity_limits=config.speed * kinematics.velocity_limits,
-            watchdog_s=config.watchdog_s,
-            kinematics=kinematics,
-            side=config.side,
+        self._spec = HandSpec.of(
+            kinematics, watchdog_s=config.watchdog_s, speed=config.speed, side=config.side
         )
         options: dict[str, Any] = {} if config.port is None else {"port": config.port}
         self._wire = CanWire(

@@ -108,14 +108,8 @@ class InspireHand(StreamedJoints, Hand):
         super().__init__(name=name, clock=clock)
         self._config = config
         kinematics = load_kinematics("inspire")
-        self._spec = HandSpec(
-            model="inspire",
-            joint_names=kinematics.joint_names,
-            position_limits=kinematics.position_limits,
-            velocity_limits=config.speed * kinematics.velocity_limits,
-            watchdog_s=config.watchdog_s,
-            kinematics=kinematics,
-            side=config.side,
+        self._spec = HandSpec.of(
+            kinematics, watchdog_s=config.watchdog_s, speed=config.speed, side=config.side
         )
         # A register's whole range is a joint's own range; a coupled joint may end it earlier.
         self._ranges = np.array([kinematics.joint(j).limits[1] for j in kinematics.joint_names])

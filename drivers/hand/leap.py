@@ -152,14 +152,8 @@ class LeapHand(StreamedJoints, Hand):
         self._config = config
         self.period_s = 1 / config.rate_hz
         table = load_kinematics("leap")
-        self._spec = HandSpec(
-            model="leap",
-            joint_names=table.joint_names,
-            position_limits=table.position_limits,
-            velocity_limits=config.speed * table.velocity_limits,
-            watchdog_s=config.watchdog_s,
-            kinematics=table,
-            side=config.side,
+        self._spec = HandSpec.of(
+            table, watchdog_s=config.watchdog_s, speed=config.speed, side=config.side
         )
         self._names = motor_names(table)
         wire = SerialWire(config.port, config.baud, capture=config.capture)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.hand.hand import Hand, HandObservation, HandSpec
-from dexhil.drivers.sim.joints import PortHoles, spec_fields
+from dexhil.drivers.sim.joints import PortHoles
+from dexhil.drivers.sim.port import WATCHDOG_S
 from dexhil.drivers.sim.world import World
 
 
@@ -25,7 +26,9 @@ class SimHand(PortHoles, Hand):
         del config
         super().__init__(name=name, clock=clock or world.clock)
         self._attach(world.hand)
-        self._spec = HandSpec(side="right", **spec_fields(world.hand.kinematics))
+        self._spec = HandSpec.of(
+            world.hand.kinematics, watchdog_s=WATCHDOG_S, side="right", simulated=True
+        )
 
     @property
     def spec(self) -> HandSpec:

@@ -6,8 +6,7 @@ from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.faults import Faults
 from dexhil.drivers.joints import JointCommand
-from dexhil.drivers.models.kinematics import Kinematics
-from dexhil.drivers.sim.port import WATCHDOG_S, JointPort
+from dexhil.drivers.sim.port import JointPort
 
 
 class JointSample(TypedDict):
@@ -57,16 +56,3 @@ class PortHoles:
     def _write(self, command: JointCommand) -> None:
         self.faults.require_link()
         self._port.set_target(command.joint_positions)
-
-
-def spec_fields(kinematics: Kinematics) -> dict[str, Any]:
-    """Return the fields of a ``JointSpec`` that the table holds."""
-    return {
-        "model": kinematics.model,
-        "joint_names": kinematics.joint_names,
-        "position_limits": kinematics.position_limits,
-        "velocity_limits": kinematics.velocity_limits,
-        "watchdog_s": WATCHDOG_S,
-        "kinematics": kinematics,
-        "simulated": True,
-    }

@@ -66,15 +66,8 @@ class ExampleHand(Hand):
     def __init__(self, config: ExampleHandConfig, *, name: str, clock: Clock | None = None) -> None:
         super().__init__(name=name, clock=clock)
         self.faults: Faults[HandObservation] = Faults("joint_positions", "joint_velocities")
-        self._spec = HandSpec(
-            model=FINGER.model,
-            joint_names=FINGER.joint_names,
-            position_limits=FINGER.position_limits,
-            velocity_limits=FINGER.velocity_limits,
-            watchdog_s=config.watchdog_s,
-            kinematics=FINGER,
-            side=config.side,
-            simulated=True,
+        self._spec = HandSpec.of(
+            FINGER, watchdog_s=config.watchdog_s, side=config.side, simulated=True
         )
         self._positions = np.zeros(self._spec.n_joints)
         self._velocities = np.zeros(self._spec.n_joints)

@@ -1,7 +1,7 @@
 """The suite for joints is itself tested: each planted bug must be caught."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
@@ -322,37 +322,45 @@ class SwallowsWriteErrors(ExampleHand):
 
 # -- Commands -----------------------------------------------------------------------
 
-
-class ReturnsWhatItWasAsked(ExampleHand):
-    caught_by = "test_the_limited_command_is_returned"
-
-    def _limit(self, command: HandCommand) -> HandCommand:  # type: ignore[misc]
-        super()._limit(command)
-        return command
+Limit = Callable[[ExampleHand, HandCommand], HandCommand]
 
 
-class RaisesInsteadOfClamping(ExampleHand):
-    caught_by = "test_the_limited_command_is_returned"
-
-    def _limit(self, command: HandCommand) -> HandCommand:  # type: ignore[misc]
-        limited = super()._limit(command)
-        if (limited.joint_positions != command.joint_positions).any():
-            raise ValueError("out of range")
-        return limited
+def limiting(name: str, caught_by: str, limit: Limit) -> type[ExampleHand]:
+    """A hand whose own limits are wrong. No subclass may replace them; a bug in them may be."""
+    hand = type(name, (ExampleHand,), {"caught_by": caught_by})
+    hand._limit = limit  # type: ignore[attr-defined]
+    return hand
 
 
-class ClampsNaN(ExampleHand):
-    caught_by = "test_non_finite_targets_are_refused_by_name"
+def raising(hand: ExampleHand, command: HandCommand) -> HandCommand:
+    limited = ExampleHand._limit(hand, command)
+    if (limited.joint_positions != command.joint_positions).any():
+        raise ValueError("out of range")
+    return limited
 
-    def _limit(self, command: HandCommand) -> HandCommand:  # type: ignore[misc]
-        return super()._limit(HandCommand(joint_positions=np.nan_to_num(command.joint_positions)))
+
+def changed(change: Callable[[Any], Any]) -> Limit:
+    return lambda hand, command: ExampleHand._limit(
+        hand, HandCommand(joint_positions=change(command.joint_positions))
+    )
 
 
-class PadsShortCommands(ExampleHand):
-    caught_by = "test_wrong_shapes_are_refused"
-
-    def _limit(self, command: HandCommand) -> HandCommand:  # type: ignore[misc]
-        return super()._limit(HandCommand(joint_positions=np.resize(command.joint_positions, 3)))
+ReturnsWhatItWasAsked = limiting(
+    "ReturnsWhatItWasAsked",
+    "test_the_limited_command_is_returned",
+    lambda hand, command: (ExampleHand._limit(hand, command), command)[1],
+)
+RaisesInsteadOfClamping = limiting(
+    "RaisesInsteadOfClamping", "test_the_limited_command_is_returned", raising
+)
+ClampsNaN = limiting(
+    "ClampsNaN", "test_non_finite_targets_are_refused_by_name", changed(np.nan_to_num)
+)
+PadsShortCommands = limiting(
+    "PadsShortCommands",
+    "test_wrong_shapes_are_refused",
+    changed(lambda target: np.resize(target, 3)),
+)
 
 
 # -- The proof ------------------------------------------------------------------------

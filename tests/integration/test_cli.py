@@ -51,7 +51,7 @@ def test_an_unknown_driver_lists_the_installed_ones(
 ) -> None:
     rig = edited_rig('[hand.right]\ndriver = "sim"', '[hand.right]\ndriver = "slim"')
     said = fails(capsys, "teleop", "--rig", rig)
-    assert "No hand driver is called 'slim'. Installed: sim." in said
+    assert "No hand driver is called 'slim'. Installed: ability, allegro" in said
 
 
 def test_a_misspelt_key_suggests_the_right_one(

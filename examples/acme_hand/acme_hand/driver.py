@@ -39,16 +39,7 @@ class AcmeHand(StreamedJoints, Hand):
 
     def __init__(self, config: AcmeHandConfig, *, name: str, clock: Clock | None = None) -> None:
         super().__init__(name=name, clock=clock)
-        kinematics = load_kinematics(TABLE)
-        self._spec = HandSpec(
-            model="acme",
-            joint_names=kinematics.joint_names,
-            position_limits=kinematics.position_limits,
-            velocity_limits=kinematics.velocity_limits,
-            watchdog_s=0.2,
-            kinematics=kinematics,
-            side="right",
-        )
+        self._spec = HandSpec.of(load_kinematics(TABLE), watchdog_s=0.2, side="right")
         self._wire = SerialWire(config.port, baud=115200)
 
     @property

@@ -1,6 +1,7 @@
 """``dexhil emulate``: devices that are not there, for the real drivers to talk to."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -45,12 +46,21 @@ def emulate(names: Sequence[str], *, rig: Path | None, console: Console) -> None
         if rig is not None:
             rig.write_text(tables, encoding="utf-8")
             console.print(f"{rig} leads to them: dexhil doctor --rig {rig}")
-        console.print(HINT.format(name=names[0]))
-        _obey(sys.stdin, running, console)
-        while True:  # The standard input has ended; serve on until Ctrl-C.
+        if _attended():
+            console.print(HINT.format(name=names[0]))
+            _obey(sys.stdin, running, console)
+        while True:  # Nobody types, or nobody does any more: serve on until Ctrl-C.
             time.sleep(0.5)
             for process in running.values():
                 process.state()
+
+
+def _attended() -> bool:
+    """Whether lines may come. A job in the background that reads a terminal is stopped by it."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except OSError:  # A pipe, a file, or somebody else's terminal stops nobody.
+        return True
 
 
 def rig_table(process: EmulatorProcess) -> str:

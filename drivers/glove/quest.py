@@ -39,7 +39,7 @@ class QuestGloveConfig:
         side: Which hand.
         transport: ``udp`` through Wi-Fi, or ``tcp``, which loses nothing: through a USB cable
             after ``adb reverse tcp:8000 tcp:8000``, or through Wi-Fi.
-        port: To listen on, as set in the app.
+        port: To listen on, as set in the app: 9000 through Wi-Fi, 8000 through a USB cable.
         rate_hz: How often the headset looks [1/s].
         silence_s: Hearing nothing for this long is a fault [s]. An app that streams one hand
             and no head is silent while it does not see the hand.

@@ -64,19 +64,22 @@ def far(joints: AnyJoints) -> Vector:
     """Return a target that the watchdog stops short of, stepping back first to make room."""
     joint = free_joint(joints)
     low, high = joints.spec.position_limits[joint]
-    reach = joints.spec.velocity_limits[joint] * joints.spec.watchdog_s
+    watchdog_s = joints.spec.watchdog_s
+    reach = joints.spec.velocity_limits[joint] * watchdog_s
+    # Beyond what it reaches in time, and plainly so where it is slow.
+    distance = reach + max(0.5 * reach, 2.5 * ARRIVED)
     goal: Vector = np.clip(positions(joints), *joints.spec.position_limits.T)
-    if max(high - goal[joint], goal[joint] - low) < 1.5 * reach:
+    if max(high - goal[joint], goal[joint] - low) < distance:
         goal[joint] = low
-        goal = walk(joints, goal).copy()
+        goal = walk(joints, goal, timeout_s=2.0 + (high - low) * watchdog_s / reach).copy()
     room = high - goal[joint]
     if room >= goal[joint] - low:
-        goal[joint] += min(1.5 * reach, room)
+        goal[joint] += min(distance, room)
     else:
-        goal[joint] -= 1.5 * reach
+        goal[joint] -= distance
     if abs(goal[joint] - positions(joints)[joint]) < reach + 2 * ARRIVED:
         pytest.fail(
             f"{joints}: joint {joints.spec.joint_names[joint]} crosses its range within "
-            f"the watchdog time of {joints.spec.watchdog_s:g} s, so this proves nothing"
+            f"the watchdog time of {watchdog_s:g} s, so this proves nothing"
         )
     return goal

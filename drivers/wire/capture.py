@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -53,11 +54,16 @@ class Capture:
 
 
 class CaptureWriter:
-    """Appends messages to a file. Each line is written at once, so a crash loses nothing."""
+    """Appends messages to a file. Each line is written at once, so a crash loses nothing.
+
+    Attributes:
+        path: Where: ``talk.wire``, or ``talk.2.wire`` and so on where that is taken already.
+    """
 
     def __init__(self, path: Path, wire: str, about: Mapping[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: TextIO = path.open("w", encoding="utf-8", buffering=1)
+        self.path = _unused(path)
+        self._file: TextIO = self.path.open("x", encoding="utf-8", buffering=1)
         self._start_s = time.monotonic()
         self._line({"capture": VERSION, "wire": wire, **about})
 
@@ -94,6 +100,15 @@ def read_capture(path: Path) -> Capture:
     with suppress(ValueError, KeyError, TypeError):  # The program died while it wrote this line.
         messages += [_message(line) for line in lines[1:][-1:]]
     return Capture(wire=wire, about=head, messages=tuple(messages))
+
+
+def _unused(path: Path) -> Path:
+    """Return a path at which there is nothing: reconnecting must not destroy a capture."""
+    for number in count(2):
+        if not path.exists():
+            return path
+        path = path.with_name(f"{path.name.split('.')[0]}.{number}{path.suffix}")
+    raise AssertionError  # ``count`` does not end.
 
 
 def _message(line: str) -> Message:

@@ -16,7 +16,7 @@ LONGEST = 64  # Of a report of a full-speed USB device [byte].
 _MULTI_AXIS = (1, 8)  # HID usage page and usage of a controller with six axes.
 UDEV_RULE = (
     'Try: echo \'KERNEL=="hidraw*", ATTRS{{idVendor}}=="{vendor:04x}", MODE="0660", '
-    'TAG+="uaccess"\' | sudo tee /etc/udev/rules.d/70-dexhil.rules; '
+    'TAG+="uaccess"\' | sudo tee -a /etc/udev/rules.d/70-dexhil.rules; '
     "sudo udevadm control --reload; then plug it in again."
 )
 

@@ -209,6 +209,16 @@ def test_a_crash_costs_at_most_the_last_message(
     assert read_capture(path).messages[: max(0, len(whole) - 1)] == whole[: max(0, len(whole) - 1)]
 
 
+def test_connecting_again_destroys_no_capture(tmp_path: Path) -> None:
+    for data in (b"first", b"second", b"third"):
+        writer = CaptureWriter(tmp_path / "talk.wire", "UdpWire", {})
+        writer.add(data, incoming=True)
+        writer.close()
+    files = ["talk.wire", "talk.2.wire", "talk.3.wire"]
+    kept = [read_capture(tmp_path / file).messages[0].data for file in files]
+    assert kept == [b"first", b"second", b"third"]
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"capture": 9, "wire": "x"}', "\x00\x01", "5"])
 def test_what_is_no_capture_is_said_so(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.wire"

@@ -82,6 +82,8 @@ SAFETY = {
     10: "stopped by its safety system: see the pendant",
 }
 PROTECTIVE_STOP = SAFETY[2]
+MODEL = "UR5"  # What the dashboard of a UR5e answers; another size has other links and limits.
+DASHBOARD_S = 1.0  # A controller in the same room answers within this [s].
 
 
 def safety_trouble(bits: int) -> str | None:
@@ -184,6 +186,9 @@ class _Session:
         # Ours, left over from a lost link, is about to be ended by its watchdog.
         if not self._is_told(playing=False, within_s=TOLD_S + 1 / watchdog_hz):
             raise RuntimeError("another program runs on the controller: stop it on the pendant")
+        model = self._model()
+        if model != MODEL:
+            raise RuntimeError(f"the controller says it moves a {model}, not a {MODEL}e")
         # Uploads the control program and waits until it runs. It does not move the arm.
         self._control = rtde_control.RTDEControlInterface(self._host, self._rate_hz)
         self._refused_s = None
@@ -195,6 +200,14 @@ class _Session:
         # States come by another link: none that is told from here on may be an older one.
         if not self._is_told(playing=True):
             raise TimeoutError("the control program does not run")
+
+    def _model(self) -> str:
+        dashboard: Any = dashboard_client.DashboardClient(self._host)
+        dashboard.connect(round(DASHBOARD_S * 1e3))
+        try:
+            return str(dashboard.getRobotModel()).strip()
+        finally:
+            dashboard.disconnect()
 
     def _move(self, target: list[float]) -> None:
         if self._control is None:

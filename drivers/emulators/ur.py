@@ -101,6 +101,7 @@ class UrEmulator(Emulator):
     def reset(self) -> None:
         self._robot.reset()
         self._robot.unlock_delay_s = 0.5
+        self._robot.model = "UR5"
         self._rtde.fieldbus = False
         self._texts.clear()
         for link in (self._rtde, self._programs, self._dashboard):
@@ -137,6 +138,8 @@ class UrEmulator(Emulator):
         elif verb == "forget_steps":
             robot.longest_gap_s = 0.0
             robot.steps.clear()
+        elif verb == "model":
+            robot.model = values[0]
         elif verb == "fieldbus":
             self._rtde.fieldbus = True
         else:
@@ -155,7 +158,7 @@ class UrEmulator(Emulator):
         questions = {
             "polyscopeversion": "URSoftware 5.13.0.0 (Mar 01 2023)",
             "get serial number": "20235500001",
-            "get robot model": "UR5",
+            "get robot model": robot.model,
             "is in remote control": str(robot.remote_control).lower(),
             "running": f"Program running: {str(robot.runtime is Runtime.PLAYING).lower()}",
             "robotmode": f"Robotmode: {robot.mode.name}",

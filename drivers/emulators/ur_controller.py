@@ -89,6 +89,7 @@ class Controller:
         self._rng = rng
         self._limits = table.position_limits
         self._speeds = table.velocity_limits
+        self.model = "UR5"
         self.unlock_delay_s = 0.5  # 5 s on a real controller, too long for a test.
         self.reset()
 

@@ -215,6 +215,14 @@ class TestStops(UrTests):
         assert words in until_fault(enabled)
 
     @pytest.mark.expects_fault
+    def test_an_arm_of_another_size_is_not_enabled(
+        self, arm: UrArm, process: EmulatorProcess
+    ) -> None:
+        process.tell("model", "UR10")
+        with pytest.raises(FaultError, match="it moves a UR10, not a UR5e"):
+            arm.enable()
+
+    @pytest.mark.expects_fault
     def test_somebody_elses_program_is_not_stopped(
         self, arm: UrArm, process: EmulatorProcess
     ) -> None:

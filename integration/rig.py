@@ -1,6 +1,6 @@
 """A rig: the devices of one rig file, built, connected and switched off together."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from dexhil.drivers.glove import Glove
 from dexhil.drivers.hand import Hand
 from dexhil.drivers.registry import AnyDevice, RigEntry, RigFile, read_rig
 from dexhil.drivers.sim.world import World
-from dexhil.drivers.switch import Switch
+from dexhil.drivers.switch import SeveralSwitches, Switch
 from dexhil.drivers.tracker import Tracker
 from dexhil.integration.errors import RigError
 
@@ -140,6 +140,13 @@ def build_rig(
         hand=only("hand"),
         glove=only("glove"),
         tracker=only("tracker"),
-        switch=only("switch"),
+        switch=_one_switch([d for entry, d in built if entry.kind == "switch"]) or only("switch"),
         cameras={entry.name: cast("Camera", d) for entry, d in built if entry.kind == "camera"},
     )
+
+
+def _one_switch(switches: Sequence[Any]) -> Switch | None:
+    """Return several switches as one; nothing where there is one or none."""
+    if len(switches) < 2:
+        return None
+    return SeveralSwitches(switches, name="switches", clock=switches[0].clock)

@@ -120,10 +120,10 @@ class UrEmulator(Emulator):
             robot.stop_for_safety(stops[verb])
         elif verb == "release":
             robot.safety = Safety.NORMAL
-        elif verb == "unlock_delay":
-            robot.unlock_delay_s = float(values[0])
-        elif verb == "slider":
-            robot.speed_slider = float(values[0])
+        elif verb in ("unlock_delay_s", "speed_slider"):
+            setattr(robot, verb, float(values[0]))
+        elif verb == "model":
+            robot.model = values[0]
         elif verb in ("local", "remote"):
             robot.remote_control = verb == "remote"
         elif verb == "play":
@@ -138,8 +138,6 @@ class UrEmulator(Emulator):
         elif verb == "forget_steps":
             robot.longest_gap_s = 0.0
             robot.steps.clear()
-        elif verb == "model":
-            robot.model = values[0]
         elif verb == "fieldbus":
             self._rtde.fieldbus = True
         else:

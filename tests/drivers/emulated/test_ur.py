@@ -154,7 +154,7 @@ class TestStops(UrTests):
     def test_recovering_waits_until_the_controller_lets_it_unlock(
         self, enabled: UrArm, process: EmulatorProcess
     ) -> None:
-        process.tell("unlock_delay", 1.0)
+        process.tell("unlock_delay_s", 1.0)
         process.tell("protective_stop")
         until_fault(enabled)
         enabled.recover()
@@ -248,7 +248,7 @@ class TestStops(UrTests):
 
     @pytest.mark.expects_fault
     def test_a_speed_slider_below_full_is_told(self, arm: UrArm, process: EmulatorProcess) -> None:
-        process.tell("slider", 0.3)
+        process.tell("speed_slider", 0.3)
         wait_for(lambda: not arm.health().ok)
         assert arm.health().reasons == ("its speed slider stands at 30%",)
         assert arm.state is State.CONNECTED

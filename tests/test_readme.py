@@ -3,6 +3,12 @@
 import re
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,12 +43,38 @@ def shrink(words: list[str]) -> list[str]:
 def test_every_command_of_the_readme_runs() -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
     commands = [shlex.split(line, comments=True) for line in lines]
-    dexhil = [words[1:] for words in commands if words[0] == "dexhil"]
-    assert len(dexhil) >= 8
-    for words in dexhil:
-        with pytest.raises(SystemExit) as stop:
-            cli.main(shrink(words))
-        assert stop.value.code == 0, words
+    assert sum(words[0] == "dexhil" for words in commands) >= 8
+    with ExitStack() as stack:
+        for program, *words in commands:
+            if program == "dexhil" and words[-1] == "&":
+                stack.enter_context(in_background(words[:-1]))
+            elif program == "dexhil":
+                with pytest.raises(SystemExit) as stop:
+                    cli.main(shrink(words))
+                assert stop.value.code == 0, words
+            elif program == "pytest":
+                # One test of each kind; all of them are run by other tests.
+                few = ["-k", "TestStreams or TestMotion", "--listen-s", "0.5", "-q"]
+                command = [sys.executable, "-m", "pytest", *words, *few, "-p", "no:cacheprovider"]
+                assert subprocess.run(command, check=False).returncode == 0, words
+
+
+@contextmanager
+def in_background(words: list[str]) -> Iterator[None]:
+    """Run a command of ours that goes on, from when it has written its rig file."""
+    rig = Path(words[words.index("--rig") + 1])
+    program = "from dexhil.integration.cli import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", program, *words], stdin=subprocess.DEVNULL)
+    try:
+        give_up_s = time.monotonic() + 60.0
+        while not (rig.exists() and rig.stat().st_size):
+            assert process.poll() is None
+            assert time.monotonic() < give_up_s
+            time.sleep(0.05)
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=20)
 
 
 def test_every_other_line_of_the_readme_is_a_make_target_that_ci_runs() -> None:
@@ -55,7 +87,7 @@ def test_every_other_line_of_the_readme_is_a_make_target_that_ci_runs() -> None:
                 assert re.search(rf"^{argument}:", makefile, flags=re.MULTILINE)
                 assert f"make {argument}" in ci
             else:
-                assert program == "dexhil"
+                assert program in ("dexhil", "pytest")
 
 
 @pytest.mark.usefixtures("home")

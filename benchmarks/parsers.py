@@ -19,7 +19,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, is_dataclass
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -301,10 +303,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     print(f"{'parser':12}{'frames':>12}{'refused':>10}{'wrong':>7}{'mean us':>10}{'worst ms':>10}")
     bad = 0
-    with ProcessPoolExecutor(options.jobs) as pool:
-        jobs = [pool.submit(examine, name, options.n, options.seed) for name in options.parsers]
-        for job in jobs:
-            result = job.result()
+    with ExitStack() as stack:
+        run: Callable[..., Iterable[Result]] = map
+        if options.jobs > 1:
+            pool = ProcessPoolExecutor(options.jobs, get_context("spawn"))
+            run = stack.enter_context(pool).map
+        n_parsers = len(options.parsers)
+        given = (options.parsers, [options.n] * n_parsers, [options.seed] * n_parsers)
+        for result in run(examine, *given):
             refused = max(0.0, 1 - result.understood / max(1, result.n))
             print(
                 f"{result.name:12}{result.n:12,}{refused:10.1%}{result.wrong:7}"

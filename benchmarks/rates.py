@@ -44,6 +44,7 @@ WANTED_HZ = {
     "lucid": 60.0,
     "quest": 60.0,
     "opencv": 30.0,
+    "realsense": 30.0,
     "opencv 2": 30.0,
 }
 TOGETHER = ("ur", "leap", "inspire", "ability", "dexhand021", "allegro", "opencv", "opencv 2")

@@ -1,26 +1,29 @@
 """Every benchmark of this room runs and prints a table of numbers."""
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def main_of(name: str) -> Callable[[list[str]], None]:
+def module_of(name: str) -> Any:
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # Dataclasses look for their module there.
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules[spec.name]
-    main: Callable[[list[str]], None] = module.main
+    sys.modules[spec.name] = module  # Dataclasses and processes look for their module there.
+    spec.loader.exec_module(module)
+    return module
+
+
+def main_of(name: str) -> Callable[[list[str]], None]:
+    main: Callable[[list[str]], None] = module_of(name).main
     return main
 
 
@@ -68,3 +71,69 @@ def test_task_prints_rates_and_drift(capsys: pytest.CaptureFixture[str]) -> None
     length_mm, angle_deg = (float(words[i]) for i in (-4, -2))
     assert 0.0 <= length_mm <= 1.0
     assert 0.0 <= angle_deg <= 1.0
+
+
+def test_parsers_are_fed_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main_of("parsers")(["--n", "3000", "--jobs", "1"])
+    printed = capsys.readouterr().out
+    assert stop.value.code == 0, printed
+    assert "16 parsers, 0 failed" in printed
+    (words,) = table(printed, "eb90")
+    assert int(words[0].replace(",", "")) >= 3000
+
+
+def test_a_parser_that_raises_or_lies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = module_of("parsers")
+    healthy = module.targets()["eb90"]
+
+    def raising() -> Callable[[bytes], list[object]]:
+        return lambda data: [1 // (len(data) % 7)]
+
+    bad = {
+        "raises": module.Target(raising, [b"12345"], lambda _: True),
+        "lies": module.Target(healthy.new, healthy.healthy, lambda _: False),
+        "deaf": module.Target(lambda: lambda _: [], healthy.healthy, lambda _: True),
+    }
+    monkeypatch.setattr(module, "targets", lambda: bad)
+    assert "ZeroDivisionError" in module.examine("raises", 2000, 0).crash
+    assert module.examine("lies", 2000, 0).wrong > 0
+    assert "does not understand a healthy frame" in module.examine("deaf", 2000, 0).crash
+
+
+def test_rates_prints_a_line_per_device(capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("rates")(["--devices", "leap", "manus", "--seconds", "1", "--skip-together"])
+    printed = capsys.readouterr().out
+    for device, wanted in (("leap", 90), ("manus", 60)):
+        (words,) = table(printed, device)
+        assert int(words[0]) == wanted
+        assert float(words[1]) > 0
+
+
+def test_the_fault_matrix_tells_who_holds_and_who_does_not(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    cells = tmp_path / "cells.json"
+    arguments = ["--drivers", "leap", "quest", "--faults", "unplug", "twice", "p-stop", "--jobs=1"]
+    with pytest.raises(SystemExit) as stop:
+        main_of("fault_matrix")([*arguments, "--out", str(cells)])
+    printed = capsys.readouterr().out
+    assert stop.value.code == 0, printed
+    assert "4 cells tested, 0 with a problem" in printed
+    (words,) = table(printed, "leap        ")
+    assert words[0] == "fault"
+    assert words[2:] == ["works", "(e)"]
+    assert len(json.loads(cells.read_text())) == 6
+
+
+def test_a_driver_that_goes_on_regardless_has_a_problem_in_the_matrix() -> None:
+    module = module_of("fault_matrix")
+    watch = module.Watch.__new__(module.Watch)
+    watch.faulted_s, watch.set_points = None, []
+    watch.stamps = [100.0 + 0.01 * i for i in range(200)]
+    watch.looks = [(stamp_s + 0.005, stamp_s) for stamp_s in watch.stamps]
+    assert module.judge(watch, 100.5, 0.1) == ("works", 0.0)
+    watch.looks = [(now_s, min(stamp_s, 100.6)) for now_s, stamp_s in watch.looks]
+    verdict, after_s = module.judge(watch, 100.5, 0.1)
+    assert verdict == "held"
+    assert after_s == pytest.approx(0.1)

@@ -6,7 +6,9 @@ three to observe (``_open _close _read``), four more to act
 clean-up are written once, here, so no driver can forget them.
 """
 
+import atexit
 import logging
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -14,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
-from typing import ClassVar, Generic, Protocol, Self, TypeVar, final
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, final
+from weakref import WeakSet
 
 from dexhil.drivers.clock import Clock, MonotonicClock
 from dexhil.drivers.errors import (
@@ -266,8 +269,10 @@ class Device(ABC, Generic[SpecT, ObservationT]):
         if self._fault is None:
             self._fault = reason
             log.error("%s faulted: %s", self, reason)
-        self._make_safe()
-        self._state = State.FAULTED
+        try:
+            self._make_safe()
+        finally:
+            self._state = State.FAULTED  # Also when Ctrl-C is pressed meanwhile.
 
     @final
     def _explain_fault(self) -> str:
@@ -307,19 +312,28 @@ class Actuator(Device[SpecT, ObservationT], Generic[SpecT, ObservationT, Command
         with self._lock:
             self._require(State.CONNECTED)
             self._state = State.ENABLED  # First: enabling half-way must be undone.
-            with self._tripping("enabling"):
-                self._enable()
+            _enabled.add(self)
+            try:
+                with self._tripping("enabling"):
+                    self._enable()
+            except BaseException as error:
+                if not isinstance(error, Exception):  # Somebody pressed Ctrl-C.
+                    self.disable()
+                raise
 
     @final
     def disable(self) -> None:
         """Forbid motion. Always allowed, from any state, from any thread.
 
-        This is no emergency stop: that is a button that cuts the power.
+        This is no emergency stop: that is a button that cuts the power. Where the device
+        cannot be disabled, that is a fault.
         """
+        if self._state in (State.DISCONNECTED, State.CONNECTED):
+            return  # Nor wait for somebody who connects or recovers it: others need disabling.
         with self._lock:
             self._make_safe()
             if self._state is State.ENABLED:
-                self._state = State.CONNECTED
+                self._state = State.CONNECTED if self._fault is None else State.FAULTED
 
     @final
     def command(self, command: CommandT) -> CommandT:
@@ -364,5 +378,20 @@ class Actuator(Device[SpecT, ObservationT], Generic[SpecT, ObservationT, Command
         try:
             self._disable()
         except Exception as error:
+            if self._fault is None:
+                self._fault = f"could not be disabled ({error}); use the emergency stop"
             log.error("%s could not be disabled (%s); use the emergency stop", self, error)
             log.debug("what went wrong while disabling", exc_info=True)
+
+
+# A hand without a watchdog would go on with what it was last told when a program just ends.
+_enabled: "WeakSet[Actuator[Any, Any, Any]]" = WeakSet()
+
+
+@atexit.register
+def _disconnect_all() -> None:
+    for device in list(_enabled):
+        device.disconnect()
+
+
+os.register_at_fork(after_in_child=_enabled.clear)  # The devices are the parent's.

@@ -10,79 +10,30 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
-import numpy.typing as npt
 
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.joints import JointCommand, JointSpec
+from dexhil.drivers.sample import Differentiator, Sample
 from dexhil.drivers.worker import Worker
+
+__all__ = ["Differentiator", "Sample", "StreamedJoints"]
 
 log = logging.getLogger(__name__)
 
 BLIND_HOLD_S = 0.1  # Without a fresh sample for this long, or two periods, the set point stays [s].
 BLIND_FAULT_S = 0.3  # Driving blind for this long is a fault [s].
 SILENT_FAULT_S = 1.0  # A device that only watches may be silent for this long [s].
+STIRS = 1e-3  # A set point nearer than this has not moved [rad].
 STUCK = 0.03  # A set point that moved this far must show in some measured value [rad].
 BEYOND = 0.5  # A position this far outside its range is no position but garbage [rad].
 OUTSIDE = 0.1  # A joint this far outside its range is not moved back by enabling [rad].
 JOB_TIMEOUT_S = 5.0  # Switching drives on takes the slowest device less than this [s].
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """What one exchange with a device gave, in the order of the spec's joints.
-
-    Attributes:
-        stamp_s: When the answer arrived, on the device's clock object [s].
-        positions: [rad]. Shape (n,).
-        velocities: [rad/s]. Shape (n,).
-        efforts: [N·m]. Shape (n,). ``None`` if not measured.
-        extras: Further fields of the observation, by name.
-    """
-
-    stamp_s: float
-    positions: Vector
-    velocities: Vector
-    efforts: Vector | None = None
-    extras: Mapping[str, npt.NDArray[Any] | None] = field(default_factory=dict)
-
-    def same_values(self, other: "Sample") -> bool:
-        """Whether every measured value is bit-identical to ``other``'s.
-
-        Velocities do not count: a driver may have computed them, and smoothing never rests.
-        """
-        mine, theirs = self.measured(), other.measured()
-        return all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
-
-    def measured(self) -> tuple[Any, ...]:
-        """Return everything that surely was measured."""
-        return (self.positions, self.efforts, *self.extras.values())
-
-
-class Differentiator:
-    """Velocities from positions, smoothed over ``smoothing_s``, for devices that give none."""
-
-    def __init__(self, smoothing_s: float = 0.02) -> None:
-        self._smoothing_s = smoothing_s
-        self._last: tuple[float, Vector] | None = None
-        self._velocities = np.zeros(0)
-
-    def __call__(self, stamp_s: float, positions: Vector) -> Vector:
-        """Return velocities [rad/s] given positions [rad] and when they were taken [s]."""
-        if self._last is None:
-            self._velocities = np.zeros(len(positions))
-        elif (elapsed_s := stamp_s - self._last[0]) > 0:
-            slope = (positions - self._last[1]) / elapsed_s
-            share = elapsed_s / (elapsed_s + self._smoothing_s)
-            self._velocities = self._velocities + share * (slope - self._velocities)
-        self._last = (stamp_s, positions.copy())
-        return self._velocities.copy()
 
 
 class StreamedJoints:
@@ -110,10 +61,12 @@ class StreamedJoints:
     _target: tuple[Vector, float] | None  # And when it was commanded [s].
     _setpoint: Vector
     _seen_at: Vector  # Where the set point was when a measured value last changed.
-    _changed_s: float  # When that was.
+    _stirred_s: float  # When the set point was last still there.
     _fresh_s: float  # When the device last showed that it is alive.
     _walked_s: float
     _driving: bool
+    _powered: bool = False  # Whether the drives may be on. The thread's own.
+    _ended: Worker | None = None  # The last one; it may be stuck in a vendor's library.
     _trouble: str
 
     # -- What a driver implements -----------------------------------------------------
@@ -152,9 +105,10 @@ class StreamedJoints:
 
     @final
     def _open(self, timeout_s: float) -> None:
+        self._require_to_be_alone()
         self._newest = None
         self._observed = None
-        self._driving = False
+        self._driving = self._powered = False
         self._jobs: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._wake = threading.Event()
         self._trouble = "nothing came back"
@@ -169,6 +123,7 @@ class StreamedJoints:
         worker, self._worker = self._worker, None
         try:
             if worker is not None:
+                self._ended = worker
                 worker.stopping.set()
                 self._wake.set()
                 worker.stop(JOB_TIMEOUT_S)
@@ -204,7 +159,7 @@ class StreamedJoints:
         self._driving = False  # First: from here on no set point is sent.
         if self._worker is not None and self._worker.alive and self._worker.error is not None:
             return  # Its thread failed and is switching off already.
-        self._ask(self._switch_off)
+        self._ask(self._stop_driving)
 
     @final
     def _write(self, command: JointCommand) -> None:
@@ -221,6 +176,7 @@ class StreamedJoints:
 
     @final
     def _recover(self, timeout_s: float) -> None:
+        self._require_to_be_alone()
         try:
             self._link_open(timeout_s)
             self._clear_errors()
@@ -233,11 +189,11 @@ class StreamedJoints:
     def _step(self) -> None:
         try:
             self._cycle()
-        except Exception as error:
+        except BaseException as error:
             if self._worker is not None:
                 self._worker.error = error  # Known at once: switching off may take a while.
-            was_driving, self._driving = self._driving, False
-            if was_driving:
+            self._driving = False
+            if self._powered:
                 self._switch_off_quietly()
             raise
 
@@ -291,11 +247,17 @@ class StreamedJoints:
             return
         last, self._newest = self._newest, sample
         if last is None or not sample.same_values(last) or not self._driving:
-            self._changed_s, self._seen_at = now_s, self._setpoint
-        if np.abs(self._setpoint - self._seen_at).max() < STUCK:
-            self._fresh_s, self._trouble = now_s, "nothing came back"
+            self._seen_at = self._setpoint
+        asked = np.abs(self._setpoint - self._seen_at).max()
+        if asked < STIRS:
+            self._stirred_s = now_s
+        if asked < STUCK:
+            # No fresher than it says itself: it may have waited while this machine was busy.
+            self._fresh_s, self._trouble = min(now_s, sample.stamp_s), "nothing came back"
         else:
-            self._fresh_s = self._changed_s  # Dead since then, behind a live link.
+            # Blind since it was first told to move. Not since the last change: at rest nothing
+            # changes for hours, and a device needs some time to show that it begins to move.
+            self._fresh_s = min(self._fresh_s, self._stirred_s)
             self._trouble = "it repeats the same values while it is told to move"
 
     @final
@@ -323,44 +285,58 @@ class StreamedJoints:
             raise ConnectionError(f"it does not say where it is: {self._trouble}")
         here = self._newest.positions
         low, high = self.spec.position_limits.T
-        setpoint = np.clip(here, low, high)
-        joint = int(np.argmax(np.abs(setpoint - here)))
-        if abs(setpoint[joint] - here[joint]) > OUTSIDE:
+        outside = np.abs(np.clip(here, low, high) - here)
+        joint = int(np.argmax(outside))
+        if outside[joint] > OUTSIDE:
             raise ValueError(
                 f"joint {self.spec.joint_names[joint]} stands at {here[joint]:.2f} rad, outside "
                 f"its range of {low[joint]:.2f} to {high[joint]:.2f} rad; move it there by hand"
             )
-        self._switch_on(setpoint)
-        self._setpoint = self._seen_at = setpoint
+        self._powered = True  # First: half-way on must be switched off as well.
+        # Where it is, even slightly outside: a command walks it inside, no faster than it may.
+        self._switch_on(here)
+        self._setpoint = self._seen_at = here
         self._target = None
-        self._walked_s = self._fresh_s = self._changed_s = self.clock.now_s()
+        self._walked_s = self._fresh_s = self._stirred_s = self.clock.now_s()
         self._driving = True
+
+    @final
+    def _stop_driving(self) -> None:
+        self._driving = False  # Enabling may have ended after whoever asked for it gave up.
+        self._switch_off()
+        self._powered = False
 
     @final
     def _ask(self, job: Callable[[], None]) -> None:
         """Have ``job`` done by the thread that owns the link; by this one if that has ended."""
         worker = self._worker
         if worker is None or not worker.alive:
-            if worker is not None and job != self._switch_off:
+            if worker is not None and job != self._stop_driving:
                 worker.check()
             return job()
         done: Future[None] = Future()
         self._jobs.append((job, done))
         self._wake.set()
         give_up_s = time.monotonic() + JOB_TIMEOUT_S
-        while worker.alive and time.monotonic() < give_up_s:
-            try:
-                return done.result(timeout=0.05)
-            except TimeoutError:
-                if done.done():
-                    raise
-        if job == self._switch_off and not worker.alive:
+        try:
+            while worker.alive and time.monotonic() < give_up_s:
+                try:
+                    return done.result(timeout=0.05)
+                except TimeoutError:
+                    if done.done():  # In this moment, or it is what the job raised.
+                        return done.result()
+        finally:
+            if job != self._stop_driving:
+                done.cancel()  # Nobody waits any more, so it must not begin later.
+        if job == self._stop_driving and not worker.alive:
             return job()
         worker.check()
         raise TimeoutError(f"the device did not answer within {JOB_TIMEOUT_S:g} s")
 
     @staticmethod
     def _run(job: Callable[[], None], done: "Future[None]") -> None:
+        if not done.set_running_or_notify_cancel():
+            return
         try:
             job()
         except Exception as error:  # noqa: BLE001  # Raised again where it was asked for.
@@ -380,7 +356,7 @@ class StreamedJoints:
         give_up_s = time.monotonic() + timeout_s
         self._setpoint = self._seen_at = np.zeros(self.spec.n_joints)
         self._target = None
-        self._walked_s = self._fresh_s = self._changed_s = self.clock.now_s()
+        self._walked_s = self._fresh_s = self._stirred_s = self.clock.now_s()
         while self._newest is None:
             sample = self._poll()
             if sample is not None:
@@ -391,6 +367,11 @@ class StreamedJoints:
                 time.sleep(min(0.005, self.period_s))
             if self._newest is None and time.monotonic() > give_up_s:
                 raise TimeoutError(self._trouble)
+
+    @final
+    def _require_to_be_alone(self) -> None:
+        if self._ended is not None and self._ended.alive:
+            raise ConnectionError("the last connection still hangs in its driver: end the program")
 
     @property
     def _blind_hold_s(self) -> float:

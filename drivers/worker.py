@@ -17,7 +17,7 @@ class Worker:
 
     def __init__(self, step: Callable[[], None], name: str) -> None:
         self.stopping = threading.Event()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._step = step
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -55,6 +55,6 @@ class Worker:
         try:
             while not self.stopping.is_set():
                 self._step()
-        except Exception as error:  # noqa: BLE001  # Kept for ``check``: SDKs raise anything.
+        except BaseException as error:  # noqa: BLE001  # Kept for ``check``: SDKs raise anything.
             if not self.stopping.is_set():
                 self.error = error

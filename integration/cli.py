@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -205,7 +206,17 @@ def main(arguments: list[str] | None = None) -> None:
     console = Console(stderr=True)
     handler = RichHandler(console=console, show_path=False, show_time=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    _end_like_ctrl_c()
     sys.exit(_guarded(lambda: app.cli(prog="dexhil", description=WELCOME, args=arguments), console))
+
+
+def _end_like_ctrl_c() -> None:
+    """Have ``kill`` and a lost SSH connection end us like Ctrl-C: devices are switched off."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # What nohup ignores stays ignored.
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _guarded(command: Callable[[], object], console: Console) -> int:

@@ -87,8 +87,8 @@ class XArmConfig:
                 raise ValueError(f"port is {port}, must be within 1 to 65535")
         if not 0 < self.speed <= 1:
             raise ValueError(f"speed is {self.speed:g}, must be above 0 and up to 1")
-        if not self.watchdog_s > 0:
-            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0")
+        if not 0 < self.watchdog_s <= 1:
+            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0, up to 1 s")
 
 
 class XArm(StreamedJoints, Arm):

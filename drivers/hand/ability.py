@@ -58,8 +58,8 @@ class AbilityHandConfig:
             raise ValueError(f"address is {self.address}, allowed 0 to 255")
         if not 0 < self.speed <= 1:
             raise ValueError(f"speed is {self.speed:g}, allowed above 0 to 1")
-        if not self.watchdog_s > 0:
-            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0")
+        if not 0 < self.watchdog_s <= 1:
+            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0, up to 1 s")
 
 
 class AbilityHand(StreamedJoints, Hand):

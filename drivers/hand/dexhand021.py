@@ -53,8 +53,8 @@ class DexHand021Config:
     def __post_init__(self) -> None:
         if not 0 < self.speed <= 1:
             raise ValueError(f"speed is {self.speed:g}, must be above 0 and at most 1")
-        if not self.watchdog_s > 0:
-            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0")
+        if not 0 < self.watchdog_s <= 1:
+            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0, up to 1 s")
 
 
 class DexHand021(StreamedJoints, Hand):

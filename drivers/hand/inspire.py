@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock
@@ -85,8 +86,8 @@ class InspireHandConfig:
             raise ValueError(
                 f"force_limit is {self.force_limit:g} N, allowed above 0 to {STRONGEST:.1f} N"
             )
-        if not self.watchdog_s > 0:
-            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0")
+        if not 0 < self.watchdog_s <= 1:
+            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0, up to 1 s")
 
 
 class InspireHand(StreamedJoints, Hand):
@@ -140,7 +141,7 @@ class InspireHand(StreamedJoints, Hand):
     def _poll(self) -> Sample | None:
         raw = self._registers.read_words(ANGLE_ACT, N_FINGERS)
         stamp_s = self.clock.now_s()
-        if raw is None or (abs(raw - OPEN / 2) > OPEN / 2 + BEYOND).any():
+        if raw is None or not _is_angle(raw).all():
             return None
         read = next(self._rota)
         if read is not None:
@@ -165,8 +166,10 @@ class InspireHand(StreamedJoints, Hand):
     def _switch_off(self) -> None:
         raw = self._registers.read_words(ANGLE_ACT, N_FINGERS)
         # -1 would do as well, if it stops a finger that is moving: the manual leaves it open.
-        held = [-1] * N_FINGERS if raw is None else [int(v) for v in np.clip(raw, 0, OPEN)]
-        self._insist(ANGLE_SET, held)
+        held = np.full(N_FINGERS, -1.0)
+        if raw is not None:  # What is no angle must send no finger anywhere.
+            held = np.where(_is_angle(raw), np.clip(raw, 0, OPEN), -1.0)
+        self._insist(ANGLE_SET, [int(value) for value in held])
 
     def _send(self, setpoint: Vector) -> None:
         # An acknowledgement that got lost is made up for by the next set point.
@@ -220,6 +223,10 @@ class InspireHand(StreamedJoints, Hand):
     def _to_raw(self, positions: Vector) -> list[int]:
         raw = OPEN - np.rint(positions / self._ranges * OPEN)
         return [int(value) for value in np.clip(raw, 0, OPEN)]
+
+
+def _is_angle(raw: Vector) -> npt.NDArray[np.bool_]:
+    return np.abs(raw - OPEN / 2) <= OPEN / 2 + BEYOND
 
 
 # -- Two ways to the same registers ----------------------------------------------------------

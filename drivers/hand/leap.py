@@ -125,8 +125,8 @@ class LeapHandConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, allowed 0 to 16383")
         if self.goal_current is not None and not 0 < self.goal_current <= 1750:
             raise ValueError(f"goal_current is {self.goal_current} mA, allowed above 0 to 1750 mA")
-        if not self.watchdog_s > 0:
-            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0")
+        if not 0 < self.watchdog_s <= 1:
+            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0, up to 1 s")
         # Below, an answer that comes late would stop the hand; above, the register is full.
         if not 0.1 <= self.bus_watchdog_s <= 2.54:
             raise ValueError(f"bus_watchdog_s is {self.bus_watchdog_s:g} s, allowed 0.1 to 2.54 s")

@@ -1,6 +1,8 @@
 """The lifecycle: which call is legal when, and what a fault does."""
 
 import logging
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -174,6 +176,57 @@ def test_a_device_that_cannot_be_disabled_says_so_and_still_disconnects(
     assert "could not be disabled (cable); use the emergency stop" in caplog.text
     assert "did not close cleanly" in caplog.text
     assert hand.state is State.DISCONNECTED
+
+
+def test_a_device_that_cannot_be_disabled_is_faulted(hand: BreakableHand) -> None:
+    hand.connect()
+    hand.enable()
+    hand.breaking["disable"] = OSError("cable")
+    hand.disable()
+    with pytest.raises(FaultError, match=r"could not be disabled \(cable\); use the emergency"):
+        hand.observe()
+    hand.breaking.clear()
+    hand.calls.clear()
+    hand.disable()
+    assert hand.calls == ["disable"]
+    assert hand.state is State.FAULTED
+
+
+def test_interrupting_enabling_disables(hand: BreakableHand) -> None:
+    hand.connect()
+    hand.breaking["enable"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        hand.enable()
+    assert hand.calls[-1] == "disable"
+    assert hand.state is State.CONNECTED
+
+
+def test_a_fault_latches_even_if_interrupted(hand: BreakableHand) -> None:
+    hand.connect()
+    hand.enable()
+    hand.breaking = {"write": OSError("bus error"), "disable": KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        hand.command(REST)
+    assert hand.state is State.FAULTED
+    hand.breaking.clear()
+
+
+def test_disabling_does_not_wait_for_somebody_who_connects() -> None:
+    class Slow(ExampleHand):
+        def _open(self, timeout_s: float) -> None:
+            time.sleep(0.5)
+            super()._open(timeout_s)
+
+    hand = Slow(ExampleHandConfig(), name="right")
+    connecting = threading.Thread(target=hand.connect)
+    connecting.start()
+    time.sleep(0.1)
+    began_s = time.monotonic()
+    hand.disable()
+    took_s = time.monotonic() - began_s
+    connecting.join()
+    hand.disconnect()
+    assert took_s < 0.2
 
 
 def test_a_refused_command_is_no_fault_and_is_not_sent(hand: BreakableHand) -> None:

@@ -211,3 +211,26 @@ def save_fresh(config: FlowPolicyConfig, folder: Path) -> None:
 
     tensors = FlowPolicy(config).state_dict()
     Checkpoint(config=config, tensors=dict(tensors), training={}).save(folder)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_kill_and_a_lost_terminal_end_a_command_like_ctrl_c(name: str) -> None:
+    program = f"""
+import os, signal, time
+from dexhil.integration import cli
+
+def run(**_):
+    try:
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(10)
+    finally:
+        print("cleaned up", flush=True)
+
+cli.app.cli = run
+cli.main([])
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stdout == "cleaned up\n", ended.stderr
+    assert ended.returncode == 130

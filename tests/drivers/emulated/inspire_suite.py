@@ -83,6 +83,22 @@ class InspireConformance(HandConformance):
         assert state["positions"][INDEX] < 0.6
 
     @pytest.mark.moves
+    @pytest.mark.expects_fault
+    def test_angles_that_are_none_move_no_finger_when_it_is_switched_off(
+        self, joints: Hand, process: EmulatorProcess, faults: RemoteFaults
+    ) -> None:
+        joints.enable()
+        before = process.state()["positions"]
+        faults.nan()
+        until(lambda: not joints.health().ok)
+        joints.clock.sleep(0.4)  # It faults and switches off.
+        with pytest.raises(FaultError):
+            joints.observe()
+        joints.disconnect()
+        joints.clock.sleep(0.3)
+        np.testing.assert_allclose(process.state()["positions"], before, atol=0.02)
+
+    @pytest.mark.moves
     def test_limits_are_written_before_it_moves(
         self, joints: Hand, process: EmulatorProcess
     ) -> None:

@@ -177,6 +177,7 @@ def test_a_stop_can_be_tolerated_and_a_disabled_hand_is_told_to_stay(
         ({"address": 256}, "address is 256, allowed 0 to 255"),
         ({"speed": 0.0}, "speed is 0, allowed above 0 to 1"),
         ({"watchdog_s": -0.1}, "watchdog_s is -0.1 s, must be above 0"),
+        ({"watchdog_s": float("inf")}, "up to 1 s"),
     ],
 )
 def test_a_configuration_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:

@@ -303,6 +303,7 @@ def test_frames_read_late_are_no_leap(deaf: tuple[AllegroHand, Ears]) -> None:
         ({"damping": (-1.0,) * 16}, "damping must be 16 finite numbers, none below 0"),
         ({"speed": 1.5}, "speed is 1.5"),
         ({"watchdog_s": 0.0}, "watchdog_s is 0 s"),
+        ({"watchdog_s": np.inf}, "watchdog_s is inf s"),
     ],
 )
 def test_a_configuration_without_sense_is_refused(options: dict[str, Any], text: str) -> None:

@@ -214,7 +214,11 @@ class TestDexHand021(Emulated, HandConformance):
 
 @pytest.mark.parametrize(
     ("options", "text"),
-    [({"speed": 0.0}, "speed is 0"), ({"watchdog_s": -1.0}, "watchdog_s is -1 s")],
+    [
+        ({"speed": 0.0}, "speed is 0"),
+        ({"watchdog_s": -1.0}, "watchdog_s is -1 s"),
+        ({"watchdog_s": float("inf")}, "watchdog_s is inf s"),
+    ],
 )
 def test_a_configuration_without_sense_is_refused(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):

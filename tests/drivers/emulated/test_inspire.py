@@ -85,6 +85,7 @@ def test_pyrh56_agrees_with_the_emulator() -> None:
         ({"port": "/dev/ttyUSB0", "speed": 1.1}, "speed is 1.1, allowed above 0 to 1"),
         ({"port": "/dev/ttyUSB0", "force_limit": 10.0}, "force_limit is 10 N, allowed .* 9.8 N"),
         ({"port": "/dev/ttyUSB0", "watchdog_s": 0.0}, "watchdog_s is 0 s, must be above 0"),
+        ({"port": "/dev/ttyUSB0", "watchdog_s": float("inf")}, "up to 1 s"),
     ],
 )
 def test_a_configuration_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:

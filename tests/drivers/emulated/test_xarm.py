@@ -393,6 +393,7 @@ def test_a_controller_that_says_nothing_is_given_up_soon(
         ({"host": "127.0.0.1", "speed": 1.5}, r"speed is 1\.5"),
         ({"host": "127.0.0.1", "report_port": 0}, "port is 0"),
         ({"host": "127.0.0.1", "watchdog_s": -1.0}, "watchdog_s is -1 s"),
+        ({"host": "127.0.0.1", "watchdog_s": np.inf}, "watchdog_s is inf s"),
     ],
 )
 def test_nonsense_in_the_rig_file_is_refused(options: dict[str, Any], text: str) -> None:

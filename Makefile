@@ -11,8 +11,9 @@ export OMP_NUM_THREADS ?= 1
 demo: .venv/installed  ## Teleoperate, record, train, take over, improve: on the simulated rig.
 	$(BIN)/dexhil demo --out runs/demo
 
+# Three workers on two cores: tests against emulators mostly wait.
 test: .venv/devices  ## Every test.
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 check: .venv/devices  ## Format, lint, types, layers.
 	$(BIN)/ruff format --check .

@@ -33,6 +33,7 @@ STIRS = 1e-3  # A set point nearer than this has not moved [rad].
 STUCK = 0.03  # A set point that moved this far must show in some measured value [rad].
 BEYOND = 0.5  # A position this far outside its range is no position but garbage [rad].
 OUTSIDE = 0.1  # A joint this far outside its range is not moved back by enabling [rad].
+SWITCH_OFF_S = 0.3  # A device that answers has switched its drives off within this [s].
 JOB_TIMEOUT_S = 5.0  # Switching drives on takes the slowest device less than this [s].
 
 
@@ -158,7 +159,10 @@ class StreamedJoints:
     def _disable(self) -> None:
         self._driving = False  # First: from here on no set point is sent.
         if self._worker is not None and self._worker.alive and self._worker.error is not None:
-            return  # Its thread failed and is switching off already.
+            # Its thread failed and is switching off already. A link that lives lets it end
+            # soon; who asks a dead one must not wait for long.
+            self._worker.wait(SWITCH_OFF_S)
+            return
         self._ask(self._stop_driving)
 
     @final

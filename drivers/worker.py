@@ -42,6 +42,10 @@ class Worker:
         if self._thread.is_alive():
             raise TimeoutError(f"thread {self._thread.name} did not end within {timeout_s:g} s")
 
+    def wait(self, timeout_s: float) -> None:
+        """Wait for the thread to end by itself, at most ``timeout_s``."""
+        self._thread.join(timeout_s)
+
     def check(self) -> None:
         """Raise what ended the thread, if anything did.
 

@@ -24,6 +24,20 @@ GAP_S = 0.25  # Longer than a live camera pauses, unless it is a slow one [s].
 WINDOW_S = 2.0  # Over which the rate is measured and damaged images are remembered [s].
 
 
+def check_images(width: int, height: int, rate_hz: float, frozen_s: float) -> None:
+    """Refuse what no camera gives.
+
+    Raises:
+        ValueError: With the unit.
+    """
+    if width <= 0 or height <= 0:
+        raise ValueError(f"the image is {width} x {height} pixels, must be above 0")
+    if not rate_hz > 0:
+        raise ValueError(f"rate_hz is {rate_hz:g} Hz, must be above 0")
+    if not frozen_s >= 0:
+        raise ValueError(f"frozen_s is {frozen_s:g} s, must be at least 0")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """One image as the camera's library gave it. The arrays may be its own: they are copied.

@@ -13,7 +13,7 @@ import numpy as np
 
 from dexhil.drivers.arrays import Image
 from dexhil.drivers.camera.camera import CameraSpec
-from dexhil.drivers.camera.grabbing import SILENT_S, Frame, GrabbedCamera
+from dexhil.drivers.camera.grabbing import SILENT_S, Frame, GrabbedCamera, check_images
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.errors import ConfigError
 
@@ -51,12 +51,7 @@ class OpencvCameraConfig:
     frozen_s: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.width <= 0 or self.height <= 0:
-            raise ValueError(f"the image is {self.width} x {self.height} pixels, must be above 0")
-        if not self.rate_hz > 0:
-            raise ValueError(f"rate_hz is {self.rate_hz:g} Hz, must be above 0")
-        if not self.frozen_s >= 0:
-            raise ValueError(f"frozen_s is {self.frozen_s:g} s, must be at least 0")
+        check_images(self.width, self.height, self.rate_hz, self.frozen_s)
         if len(self.fourcc) not in (0, 4):
             raise ValueError(f"fourcc is {self.fourcc!r}, must have four letters")
 

@@ -11,7 +11,7 @@ import pyrealsense2 as rs
 
 from dexhil.drivers.arrays import Matrix
 from dexhil.drivers.camera.camera import CameraSpec
-from dexhil.drivers.camera.grabbing import Frame, GrabbedCamera
+from dexhil.drivers.camera.grabbing import Frame, GrabbedCamera, check_images
 from dexhil.drivers.camera.realsense_bus import SoftwareBus
 from dexhil.drivers.camera.realsense_source import (
     FrameSource,
@@ -60,12 +60,7 @@ class RealsenseCameraConfig:
     emulator: str = ""
 
     def __post_init__(self) -> None:
-        if self.width <= 0 or self.height <= 0:
-            raise ValueError(f"the image is {self.width} x {self.height} pixels, must be above 0")
-        if not self.rate_hz > 0:
-            raise ValueError(f"rate_hz is {self.rate_hz:g} Hz, must be above 0")
-        if not self.frozen_s >= 0:
-            raise ValueError(f"frozen_s is {self.frozen_s:g} s, must be at least 0")
+        check_images(self.width, self.height, self.rate_hz, self.frozen_s)
         if self.file is not None and self.source != "pipeline":
             raise ValueError("a recording is played by source = 'pipeline', must not be 'sensor'")
         if self.emulator and not self.emulator.rpartition(":")[2].isdecimal():

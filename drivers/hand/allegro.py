@@ -8,7 +8,7 @@ import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -94,13 +94,12 @@ class AllegroHand(StreamedJoints, Hand):
         self._spec = HandSpec.of(
             kinematics, watchdog_s=config.watchdog_s, speed=config.speed, side=config.side
         )
-        options: dict[str, Any] = {} if config.port is None else {"port": config.port}
         self._wire = CanWire(
             config.interface,
             config.channel,
+            port=config.port,
             capture=config.capture,
             about={"driver": "allegro"},
-            **options,
         )
         self._stiffness, self._damping = np.array(config.stiffness), np.array(config.damping)
         self._forget()

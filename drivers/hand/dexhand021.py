@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -76,14 +76,13 @@ class DexHand021(StreamedJoints, Hand):
         self._spec = HandSpec.of(
             kinematics, watchdog_s=config.watchdog_s, speed=config.speed, side=config.side
         )
-        options: dict[str, Any] = {} if config.port is None else {"port": config.port}
         self._wire = CanWire(
             config.interface,
             config.channel,
+            port=config.port,
             fd=True,
             capture=config.capture,
             about={"driver": "dexhand021"},
-            **options,
         )
         self._clear_stalls = config.clear_stalls
         self._forget()

@@ -15,6 +15,7 @@ from dexhil.drivers.wire.terminal import STANDARD_INPUT, TerminalWire
 
 ESCAPE_S = 0.05  # Nothing after an escape character for this long: it was the key [s].
 LOST_S = 1.0  # After this long without an answer it is asked again [s].
+LATE_S = 0.1  # Looking later than this for what came is this machine's doing [s].
 PART_S = 0.2  # Longest wait for the last answer, which must not land in the shell [s].
 
 
@@ -97,13 +98,16 @@ class KeyboardSwitch(ListeningSwitch):
                 "not through a pipe or in the background; over SSH use ssh -t."
             )
         self._parser = KeyParser()
-        self._heard_s = self.clock.now_s()
+        self._heard_s = self._looked_s = self.clock.now_s()
         self._asked_s = -1.0
         self._unanswered_s: float | None = None  # When the first question was put that is.
         self._until_s: dict[str, float] = {}
 
     def _hear(self, data: bytes) -> float | None:
         now_s = self.clock.now_s()
+        late_s, self._looked_s = now_s - self._looked_s - LATE_S, now_s
+        if late_s > 0:  # This machine was busy: what it could not hear is no key let go.
+            self._until_s = {button: end_s + late_s for button, end_s in self._until_s.items()}
         if data:
             self._heard_s = now_s
             keys = self._parser.feed(data)

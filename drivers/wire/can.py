@@ -187,6 +187,7 @@ class CanWire(Link[CanFrame]):
         capture: See ``Link``.
         about: See ``Link``.
         options: Whatever else that interface takes, e.g. ``port`` of ``udp_multicast``.
+            ``None`` is its own choice.
     """
 
     def __init__(
@@ -202,7 +203,8 @@ class CanWire(Link[CanFrame]):
     ) -> None:
         super().__init__(capture, about)
         self.interface, self.channel = interface, channel
-        self._bitrate, self._fd, self._options = bitrate, fd, options
+        self._bitrate, self._fd = bitrate, fd
+        self._options = {key: value for key, value in options.items() if value is not None}
         self._bus: CanBus | None = None
 
     def __str__(self) -> str:

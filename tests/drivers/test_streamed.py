@@ -499,3 +499,34 @@ hand.enable()
         check=False,
     )
     assert ended.stdout == "off\n", ended.stderr
+
+
+def test_it_is_off_by_the_time_that_a_fault_is_told(hand: Memory) -> None:
+    switch_off = hand._switch_off
+
+    def slowly() -> None:
+        time.sleep(0.1)
+        switch_off()
+
+    hand._switch_off = slowly  # type: ignore[method-assign]
+    hand.connect()
+    hand.enable()
+    hand.trouble = RuntimeError("overloaded")
+    with pytest.raises(FaultError):
+        wait(lambda: not hand.observe())
+    assert not hand.on
+
+
+def test_who_looks_at_a_device_that_cannot_be_switched_off_does_not_wait_for_long(
+    hand: Memory,
+) -> None:
+    release = threading.Event()
+    hand.connect()
+    hand.enable()
+    hand._switch_off = lambda: release.wait(10.0)  # type: ignore[method-assign,assignment]
+    hand.trouble = RuntimeError("overloaded")
+    start_s = time.monotonic()
+    with pytest.raises(FaultError):
+        wait(lambda: not hand.observe())
+    assert time.monotonic() - start_s < 5.0
+    release.set()

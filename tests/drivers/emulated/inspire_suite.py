@@ -1,6 +1,5 @@
 """What an RH56 must do, whatever it is connected through."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,19 +9,12 @@ import pytest
 from dexhil.drivers.device import State
 from dexhil.drivers.emulators import EmulatorProcess, RemoteFaults
 from dexhil.drivers.errors import ConnectError, FaultError, StaleError
-from dexhil.drivers.hand import Hand, HandCommand
+from dexhil.drivers.hand import Hand
 from dexhil.drivers.testing import HandConformance
 from dexhil.drivers.testing.motions import walk
+from tests.drivers.emulated.helpers import until, until_fault, until_there
 
 INDEX, THUMB_BEND = 3, 4
-
-
-def until(claim: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Wait for ``claim`` to become true."""
-    give_up_s = time.monotonic() + timeout_s
-    while not claim():
-        assert time.monotonic() < give_up_s, "it never came true"
-        time.sleep(0.01)
 
 
 class InspireConformance(HandConformance):
@@ -124,8 +116,7 @@ class InspireConformance(HandConformance):
     @pytest.mark.expects_fault
     def test_a_bad_status_is_a_fault_too(self, joints: Hand, process: EmulatorProcess) -> None:
         process.tell("status", THUMB_BEND, 5)
-        with pytest.raises(FaultError, match="thumb_bend reports overcurrent"):
-            until(lambda: joints.observe() is None)
+        until_fault(joints.observe, match="thumb_bend reports overcurrent")
 
     def test_a_latched_error_is_cleared_only_on_request(
         self, device: Hand, process: EmulatorProcess
@@ -156,17 +147,7 @@ class InspireConformance(HandConformance):
         joints.enable()
         hurt()
         goal = np.clip(joints.observe().joint_positions + 0.3, *joints.spec.position_limits.T)
-        before, low, high = process.state()["positions"], np.inf, -np.inf
-        give_up_s = time.monotonic() + 15.0
-        while np.abs(process.state()["positions"] - goal).max() > 0.03:
-            assert time.monotonic() < give_up_s, "it never got there"
-            joints.command(HandCommand(joint_positions=goal))
-            here = joints.observe().joint_positions
-            low, high = np.minimum(low, here), np.maximum(high, here)
-            joints.clock.sleep(0.02)
-        assert (low > np.array(before) - 0.02).all()
-        assert (high < goal + 0.02).all()
-        assert process.state()["out_of_range"] == 0
+        until_there(joints, goal, process)
 
     @pytest.mark.expects_fault
     def test_an_answer_that_comes_late_is_not_taken_for_a_fresh_one(

@@ -1,7 +1,6 @@
 """The PSYONIC Ability Hand: the real driver against an emulator on a pseudo-terminal."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,21 +8,14 @@ import pytest
 
 from dexhil.drivers.device import State
 from dexhil.drivers.emulators import EmulatorProcess, RemoteFaults
-from dexhil.drivers.errors import ConnectError, FaultError, StaleError
+from dexhil.drivers.errors import ConnectError, StaleError
 from dexhil.drivers.hand import Hand, HandCommand
 from dexhil.drivers.hand.ability import AbilityHand, AbilityHandConfig
 from dexhil.drivers.testing import Emulated, HandConformance
 from dexhil.drivers.testing.motions import walk
+from tests.drivers.emulated.helpers import until, until_fault, until_there
 
 MIDDLE, THUMB_ROTATOR = 1, 5
-
-
-def until(claim: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Wait for ``claim`` to become true."""
-    give_up_s = time.monotonic() + timeout_s
-    while not claim():
-        assert time.monotonic() < give_up_s, "it never came true"
-        time.sleep(0.01)
 
 
 class TestAbility(Emulated, HandConformance):
@@ -84,8 +76,7 @@ class TestAbility(Emulated, HandConformance):
         until(lambda: not process.state()["enabled"])
         assert process.state()["n_timeouts"] == 1
         assert not process.state()["listens"]
-        with pytest.raises(FaultError, match="no fresh sample for"):
-            until(lambda: joints.observe() is None)
+        until_fault(joints.observe, match="no fresh sample for")
 
     # -- Its own stops ---------------------------------------------------------------------
 
@@ -94,8 +85,7 @@ class TestAbility(Emulated, HandConformance):
         self, joints: Hand, process: EmulatorProcess
     ) -> None:
         process.tell("stopped", 1 << MIDDLE | 1 << THUMB_ROTATOR)
-        with pytest.raises(FaultError, match="stopped middle, thumb_rotator itself, too hot or"):
-            until(lambda: joints.observe() is None)
+        until_fault(joints.observe, match="stopped middle, thumb_rotator itself, too hot or")
         assert joints.state is State.FAULTED
 
     def test_a_hand_with_a_stopped_motor_does_not_connect(
@@ -114,17 +104,8 @@ class TestAbility(Emulated, HandConformance):
     ) -> None:
         joints.enable()
         getattr(faults, fault)(*([] if fault == "echo" else [0.1]))
-        before = np.array(process.state()["positions"])
-        goal = before + np.array([0.5, 0.5, 0.5, 0.5, 0.5, -0.5])
-        give_up_s = time.monotonic() + 15.0
-        while np.abs(process.state()["positions"] - goal).max() > 0.03:
-            assert time.monotonic() < give_up_s, "it never got there"
-            joints.command(HandCommand(joint_positions=goal))
-            here = joints.observe().joint_positions
-            assert (here > np.minimum(before, goal) - 0.02).all()
-            assert (here < np.maximum(before, goal) + 0.02).all()
-            joints.clock.sleep(0.02)
-        assert process.state()["out_of_range"] == 0
+        goal = process.state()["positions"] + np.array([0.5, 0.5, 0.5, 0.5, 0.5, -0.5])
+        until_there(joints, goal, process)
 
     @pytest.mark.expects_fault
     def test_an_answer_that_comes_late_is_not_taken_for_a_fresh_one(

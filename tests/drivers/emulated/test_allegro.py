@@ -1,7 +1,6 @@
 """The Allegro hand against its emulator, and what a hand without a watchdog asks of its host."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.device import State
 from dexhil.drivers.emulators import EmulatorProcess, RemoteFaults
-from dexhil.drivers.errors import ConfigError, FaultError, StaleError
+from dexhil.drivers.errors import ConfigError, FaultError
 from dexhil.drivers.hand import Hand, HandCommand
 from dexhil.drivers.hand.allegro import OLD_S, AllegroHand, AllegroHandConfig
 from dexhil.drivers.streamed import Sample
@@ -18,16 +17,10 @@ from dexhil.drivers.testing import HandConformance
 from dexhil.drivers.testing.emulated import Emulated
 from dexhil.drivers.wire import allegro
 from dexhil.drivers.wire.can import CanFrame, CanWire
+from tests.drivers.emulated.helpers import until, until_fault
 
 WAIT_S = 5.0  # Generous: this machine may be busy.
 STEP = 0.15  # [rad].
-
-
-def until(condition: Callable[[], bool], why: str) -> None:
-    give_up_s = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < give_up_s, why
-        time.sleep(0.01)
 
 
 def until_limp(process: EmulatorProcess) -> None:
@@ -42,18 +35,6 @@ def drive(hand: Hand, goal: Vector, duration_s: float = 0.5) -> None:
     for _ in range(round(duration_s / 0.02)):
         hand.command(HandCommand(joint_positions=goal))
         hand.clock.sleep(0.02)
-
-
-def watch(hand: Hand) -> None:
-    for _ in range(round(WAIT_S / 0.02)):
-        hand.observe()
-        hand.clock.sleep(0.02)
-
-
-def until_it_faults(hand: Hand) -> str:
-    with pytest.raises(FaultError) as caught:
-        watch(hand)
-    return str(caught.value)
 
 
 class TestAllegro(Emulated, HandConformance):
@@ -144,7 +125,7 @@ class TestAllegro(Emulated, HandConformance):
         connected.enable()
         drive(connected, connected.observe().joint_positions + 0.1, 0.3)
         process.tell(verb)
-        assert text in until_it_faults(connected)
+        assert text in until_fault(connected.observe)
         assert connected.state is State.FAULTED
         until_limp(process)
 
@@ -154,7 +135,7 @@ class TestAllegro(Emulated, HandConformance):
     ) -> None:
         connected.enable()
         faults.drop(0.97)
-        until_it_faults(connected)
+        until_fault(connected.observe)
         faults.clear()
         connected.disconnect()  # Whatever got lost on the way is sent again.
         until_limp(process)
@@ -227,14 +208,12 @@ class TestAllegro(Emulated, HandConformance):
         connected.enable()
         low, high = connected.spec.position_limits.T
         faults.nan()
-        for _ in range(20):
-            try:
-                here = connected.observe(max_age_s=WAIT_S).joint_positions
-            except (FaultError, StaleError):
-                break
+
+        def look() -> None:
+            here = connected.observe().joint_positions
             assert ((low - 0.5 < here) & (here < high + 0.5)).all()
-            connected.clock.sleep(0.01)
-        assert "reports -2.91 rad" in until_it_faults(connected)
+
+        assert "reports -2.91 rad" in until_fault(look)
 
 
 class Ears:

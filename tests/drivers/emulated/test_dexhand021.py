@@ -1,7 +1,6 @@
 """The DexHand021 against its emulator."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,22 +8,16 @@ import pytest
 
 from dexhil.drivers.device import State
 from dexhil.drivers.emulators import EmulatorProcess, RemoteFaults
-from dexhil.drivers.errors import DeviceError, FaultError, StaleError
+from dexhil.drivers.errors import DeviceError, FaultError
 from dexhil.drivers.hand import Hand, HandCommand
 from dexhil.drivers.hand.dexhand021 import DexHand021Config
 from dexhil.drivers.registry import RigEntry
 from dexhil.drivers.testing import HandConformance
 from dexhil.drivers.testing.emulated import Emulated
+from tests.drivers.emulated.helpers import until, until_fault
 
 WAIT_S = 5.0  # Generous: this machine may be busy.
 STEP = 0.15  # [rad].
-
-
-def until(condition: Callable[[], bool], why: str) -> None:
-    give_up_s = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < give_up_s, why
-        time.sleep(0.01)
 
 
 def until_limp(process: EmulatorProcess) -> None:
@@ -42,24 +35,12 @@ def reach(hand: Hand, joint: int, goal: float) -> None:
         hand.clock.sleep(0.02)
 
 
-def watch(hand: Hand) -> None:
-    for _ in range(round(WAIT_S / 0.02)):
-        hand.observe()
-        hand.clock.sleep(0.02)
-
-
 def connect_again_and_again(hand: Hand) -> None:
     for _ in range(20):
         hand.connect()
         hand.clock.sleep(0.2)
         hand.observe()
         hand.disconnect()
-
-
-def until_it_faults(hand: Hand) -> str:
-    with pytest.raises(FaultError) as caught:
-        watch(hand)
-    return str(caught.value)
 
 
 class TestDexHand021(Emulated, HandConformance):
@@ -133,8 +114,7 @@ class TestDexHand021(Emulated, HandConformance):
     ) -> None:
         connected.enable()
         process.tell("error", board, code)
-        with pytest.raises(FaultError, match=text):
-            watch(connected)
+        until_fault(connected.observe, match=text)
         until_limp(process)
         connected.recover()
         assert process.state()["errors"] == [0] * 6
@@ -202,14 +182,12 @@ class TestDexHand021(Emulated, HandConformance):
         connected.enable()
         low, high = connected.spec.position_limits.T
         faults.nan()
-        for _ in range(20):
-            try:
-                here = connected.observe(max_age_s=WAIT_S).joint_positions
-            except (FaultError, StaleError):
-                break
+
+        def look() -> None:
+            here = connected.observe().joint_positions
             assert ((low - 0.5 < here) & (here < high + 0.5)).all()
-            connected.clock.sleep(0.01)
-        assert "reports 5.72 rad" in until_it_faults(connected)
+
+        assert "reports 5.72 rad" in until_fault(look)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from pymodbus.client import ModbusTcpClient
 from dexhil.drivers.emulators import EmulatorProcess
 from dexhil.drivers.hand import Hand
 from dexhil.drivers.testing import Emulated
-from tests.drivers.emulated.inspire_suite import INDEX, InspireConformance, until
+from tests.drivers.emulated.helpers import until
+from tests.drivers.emulated.inspire_suite import INDEX, InspireConformance
 
 
 class TestInspireTcp(Emulated, InspireConformance):

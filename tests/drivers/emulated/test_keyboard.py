@@ -7,7 +7,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,29 +15,19 @@ from typing import Any, ClassVar, Self
 import pytest
 
 from dexhil.drivers.emulators import EmulatorProcess
-from dexhil.drivers.errors import ConfigError, ConnectError, StaleError
+from dexhil.drivers.errors import ConfigError, ConnectError
 from dexhil.drivers.switch import Switch
 from dexhil.drivers.switch.keyboard import KeyboardConfig, KeyboardSwitch
-from dexhil.drivers.testing import SwitchConformance
 from dexhil.drivers.testing.conformance_sensors import EmulatedFinger, Finger
-from dexhil.drivers.testing.emulated import Emulated
 from dexhil.drivers.wire.keys import I_AM
 from dexhil.drivers.wire.replay import ReplayWire
+from tests.drivers.emulated.helpers import PATIENCE_S, EmulatedSwitch, happens, is_stale, until
 
-PATIENCE_S = 20.0
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    give_up_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > give_up_s:
-            return False
-        time.sleep(0.005)
-    return True
+EMULATOR = "keyboard"
 
 
-class TestKeyboard(Emulated, SwitchConformance):
-    emulator = "keyboard"
+class TestKeyboard(EmulatedSwitch):
+    emulator = EMULATOR
     # A keyboard set to repeat quickly; the default times have a test of their own.
     options: ClassVar[dict[str, Any]] = {"hold_s": 0.3, "repeat_s": 0.2}
 
@@ -47,76 +37,69 @@ class TestKeyboard(Emulated, SwitchConformance):
         return EmulatedFinger(process, switch)
 
 
-@pytest.fixture(scope="module")
-def process() -> Iterator[EmulatorProcess]:
-    with EmulatorProcess("keyboard") as process:
-        yield process
-
-
 @pytest.fixture
-def config(process: EmulatorProcess) -> KeyboardConfig:
-    process.tell("reset")
-    return KeyboardConfig(tty=Path(process.options["tty"]))
+def config(emulator: EmulatorProcess) -> KeyboardConfig:
+    return KeyboardConfig(tty=Path(emulator.options["tty"]))
 
 
 def test_a_long_press_counts_once_with_the_times_that_desktops_come_with(
-    process: EmulatorProcess, config: KeyboardConfig
+    emulator: EmulatorProcess, config: KeyboardConfig
 ) -> None:
     with KeyboardSwitch(config, name="keys") as switch:
         for delay_s in (0.25, 0.5, 0.66):
-            process.tell("typematic", delay_s, 1 / 30)
+            emulator.tell("typematic", delay_s, 1 / 30)
             before = switch.observe().counts["takeover"]
-            process.tell("press", "takeover")
-            assert until(lambda: "takeover" in switch.observe().pressed)
+            emulator.tell("press", "takeover")
+            until(lambda: "takeover" in switch.observe().pressed)
             held_until_s = time.monotonic() + 1.5
             while time.monotonic() < held_until_s:
                 assert switch.observe().pressed == {"takeover"}
                 time.sleep(0.01)
-            process.tell("release", "takeover")
-            assert until(lambda: not switch.observe().pressed)
+            emulator.tell("release", "takeover")
+            until(lambda: not switch.observe().pressed)
             assert switch.observe().counts["takeover"] == before + 1
 
 
 @pytest.mark.parametrize("ask_s", [0.0, 0.1])
 def test_two_keys_may_press_the_same_button(
-    process: EmulatorProcess, config: KeyboardConfig, ask_s: float
+    emulator: EmulatorProcess, config: KeyboardConfig, ask_s: float
 ) -> None:
     with KeyboardSwitch(replace(config, ask_s=ask_s), name="keys") as switch:
-        process.tell("type", "x")
-        assert until(lambda: switch.observe().counts["stop"] == 1)
-        assert until(lambda: not switch.observe().pressed)
-        process.tell("type", "\x1b")
-        assert until(lambda: switch.observe().counts["stop"] == 2)
+        emulator.tell("type", "x")
+        until(lambda: switch.observe().counts["stop"] == 1)
+        until(lambda: not switch.observe().pressed)
+        emulator.tell("type", "\x1b")
+        until(lambda: switch.observe().counts["stop"] == 2)
 
 
 def test_keys_that_mean_nothing_press_nothing(
-    process: EmulatorProcess, config: KeyboardConfig
+    emulator: EmulatorProcess, config: KeyboardConfig
 ) -> None:
     with KeyboardSwitch(config, name="keys") as switch:
-        process.tell("type", "abc123ü\x1b[A\x1b[15~\x1bOPs")
-        assert until(lambda: switch.observe().counts["success"] == 1)
+        emulator.tell("type", "abc123ü\x1b[A\x1b[15~\x1bOPs")
+        until(lambda: switch.observe().counts["success"] == 1)
         assert sum(switch.observe().counts.values()) == 1
 
 
 def test_keys_pressed_before_connecting_are_forgotten(
-    process: EmulatorProcess, config: KeyboardConfig
+    emulator: EmulatorProcess, config: KeyboardConfig
 ) -> None:
     fd = os.open(str(config.tty), os.O_RDWR | os.O_NOCTTY)
     try:
-        process.tell("type", "x")
+        emulator.tell("type", "x")
         assert select.select([fd], [], [], PATIENCE_S)[0]
     finally:
         os.close(fd)
     with KeyboardSwitch(config, name="keys") as switch:
-        process.tell("type", "s")
-        assert until(lambda: switch.observe().counts["success"] == 1)
+        emulator.tell("type", "s")
+        until(lambda: switch.observe().counts["success"] == 1)
         assert switch.observe().counts["stop"] == 0
 
 
 def test_a_terminal_that_does_not_answer_is_refused_unless_not_asked(
-    process: EmulatorProcess, config: KeyboardConfig
+    emulator: EmulatorProcess, config: KeyboardConfig
 ) -> None:
-    process.tell("mute")
+    emulator.tell("mute")
     with pytest.raises(ConnectError, match="says nothing"):
         KeyboardSwitch(config, name="keys").connect(timeout_s=0.3)
     with KeyboardSwitch(replace(config, ask_s=0.0), name="keys") as switch:
@@ -125,45 +108,38 @@ def test_a_terminal_that_does_not_answer_is_refused_unless_not_asked(
 
 
 def test_an_answer_that_is_torn_apart_presses_nothing(
-    process: EmulatorProcess, config: KeyboardConfig
+    emulator: EmulatorProcess, config: KeyboardConfig
 ) -> None:
     answer = I_AM.decode()
     with KeyboardSwitch(config, name="keys") as switch:
         for cut in range(len(answer)):
-            process.tell("type", answer[cut:])
-        process.tell("type", "s")
-        assert until(lambda: switch.observe().counts["success"] == 1)
+            emulator.tell("type", answer[cut:])
+        emulator.tell("type", "s")
+        until(lambda: switch.observe().counts["success"] == 1)
         assert sum(switch.observe().counts.values()) == 1
 
 
 def test_a_terminal_that_stops_answering_goes_stale_and_comes_back(
-    process: EmulatorProcess, config: KeyboardConfig
+    emulator: EmulatorProcess, config: KeyboardConfig
 ) -> None:
-    def fresh() -> bool:
-        try:
-            switch.observe(max_age_s=0.5)
-        except StaleError:
-            return False
-        return True
-
     with KeyboardSwitch(config, name="keys") as switch:
-        process.faults.freeze()
-        assert until(lambda: not fresh())
+        emulator.faults.freeze()
+        until(lambda: is_stale(switch, 0.5))
         assert "no sign of life" in switch.health().reasons[0]
-        process.faults.clear()
-        assert until(fresh)
+        emulator.faults.clear()
+        until(lambda: not is_stale(switch, 0.5))
 
 
 def test_a_slow_connection_shows_in_the_stamps(
-    process: EmulatorProcess, config: KeyboardConfig
+    emulator: EmulatorProcess, config: KeyboardConfig
 ) -> None:
-    process.faults.delay(0.4)
+    emulator.faults.delay(0.4)
     with KeyboardSwitch(config, name="keys") as switch:
         for _ in range(20):
             age_s = switch.clock.now_s() - switch.observe().stamp_s
             assert age_s > 0.35
             time.sleep(0.05)
-    process.faults.clear()
+    emulator.faults.clear()
 
 
 def test_the_terminal_is_as_it_was_after_disconnecting(config: KeyboardConfig) -> None:
@@ -191,15 +167,14 @@ def test_no_answer_is_left_for_the_shell(config: KeyboardConfig) -> None:
         os.close(fd)
 
 
-def test_what_was_captured_can_be_replayed(process: EmulatorProcess, tmp_path: Path) -> None:
-    process.tell("reset")
+def test_what_was_captured_can_be_replayed(emulator: EmulatorProcess, tmp_path: Path) -> None:
     path = tmp_path / "keys.jsonl"
-    config = KeyboardConfig(tty=Path(process.options["tty"]), capture=path)
+    config = KeyboardConfig(tty=Path(emulator.options["tty"]), capture=path)
     with KeyboardSwitch(config, name="keys") as switch:
-        process.tell("press", "takeover")
-        assert until(lambda: switch.observe().counts["takeover"] == 1)
+        emulator.tell("press", "takeover")
+        until(lambda: switch.observe().counts["takeover"] == 1)
     with KeyboardSwitch(KeyboardConfig(), name="keys", source=ReplayWire(path)) as replayed:
-        assert until(lambda: replayed.observe().counts["takeover"] == 1)
+        until(lambda: replayed.observe().counts["takeover"] == 1)
 
 
 @pytest.mark.parametrize(
@@ -265,11 +240,11 @@ class Terminal:
 
     def hear(self, text: bytes) -> bool:
         """Answer like a terminal until the program says ``text``."""
-        return until(lambda: text in self._listen())
+        return happens(lambda: text in self._listen())
 
     def status(self) -> int | None:
         """Wait for the end of the program."""
-        until(lambda: self._listen() is not None and self._program.poll() is not None)
+        happens(lambda: self._listen() is not None and self._program.poll() is not None)
         return self._program.poll()
 
     def _listen(self) -> bytes:

@@ -1,6 +1,5 @@
 """The emulated motors of a LEAP hand, through the maker's own port and library."""
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,31 +7,12 @@ import dynamixel_sdk as sdk  # type: ignore[import-untyped]
 import pytest
 
 from dexhil.drivers.emulators import EmulatorProcess
+from tests.drivers.emulated.helpers import until
 
+EMULATOR = "leap"
 MODE, TORQUE, WATCHDOG, GOAL = 11, 64, 98, 116
 TRIPPED = 255
 OVERLOAD = 1 << 5
-PATIENCE_S = 15.0  # Longer than anything here takes on a busy machine [s].
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[EmulatorProcess]:
-    with EmulatorProcess("leap") as process:
-        yield process
-
-
-@pytest.fixture
-def emulator(process: EmulatorProcess) -> EmulatorProcess:
-    process.tell("reset")
-    return process
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait until ``true`` is."""
-    give_up_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < give_up_s, "it never happened"
-        time.sleep(0.01)
 
 
 class StockBus:

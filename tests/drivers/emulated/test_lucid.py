@@ -1,40 +1,29 @@
 """The LucidGloves driver against its emulator: boards, encodings, cut and damaged lines."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from dexhil.drivers.emulators import EmulatorProcess
-from dexhil.drivers.errors import ConfigError, ConnectError, FaultError
+from dexhil.drivers.errors import ConfigError, ConnectError
 from dexhil.drivers.glove import Glove
 from dexhil.drivers.glove.lucid import LucidGlove, LucidGloveConfig
-from dexhil.drivers.registry import RigEntry
 from dexhil.drivers.testing import Emulated, GloveConformance
-from dexhil.drivers.testing.conformance import until_fault
+from tests.drivers.emulated.helpers import until_fault
+
+EMULATOR = "lucid"
+Make = Callable[..., Glove]
 
 
 class TestLucid(Emulated, GloveConformance):
-    emulator = "lucid"
+    emulator = EMULATOR
 
 
 class TestLeftLucid(Emulated, GloveConformance):
-    emulator = "lucid"
+    emulator = EMULATOR
     options: ClassVar[dict[str, Any]] = {"side": "left"}
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[EmulatorProcess]:
-    with EmulatorProcess("lucid") as process:
-        yield process
-
-
-def build(process: EmulatorProcess, **options: object) -> Glove:
-    process.tell("reset")
-    device = RigEntry("glove", "lucid", "lucid", {**process.options, **options}).build()
-    assert isinstance(device, Glove)
-    return device
 
 
 def bends(keypoints: np.ndarray) -> np.ndarray:
@@ -55,10 +44,10 @@ def decoded(*lines: bytes, **options: object) -> list[np.ndarray]:
     [("splay", {}), ("legacy", {"encoding": "legacy"}), ("avr", {"board": "avr"})],
 )
 def test_every_build_of_the_firmware_gives_the_same_hand(
-    process: EmulatorProcess, build_of: str, options: dict[str, object]
+    make: Make, emulator: EmulatorProcess, build_of: str, options: dict[str, object]
 ) -> None:
-    glove = build(process, **options)
-    process.tell("build", build_of)
+    glove = make(**options)
+    emulator.tell("build", build_of)
     with glove:
         keypoints = glove.observe().keypoints
     # The wearer is between 0.10 and 0.45 of a fist, whose last two joints bend by 2.5 rad.
@@ -110,21 +99,23 @@ def test_what_the_range_leaves_out_is_held_at_its_ends() -> None:
     assert np.array_equal(low, lower)
 
 
-def test_a_range_turned_around_is_refused(process: EmulatorProcess) -> None:
+def test_a_range_turned_around_is_refused(make: Make) -> None:
     with pytest.raises(ConfigError, match=r"bent is .* counts, must be above straight"):
-        build(process, straight=[0, 0, 0, 0, 5000])
+        make(straight=[0, 0, 0, 0, 5000])
 
 
-def test_the_wrong_encoding_is_named(process: EmulatorProcess) -> None:
-    glove = build(process, encoding="legacy")
+def test_the_wrong_encoding_is_named(make: Make) -> None:
+    glove = make(encoding="legacy")
     with pytest.raises(ConnectError, match="nothing but what is not LucidGloves' legacy encoding"):
         glove.connect(timeout_s=0.5)
 
 
 @pytest.mark.parametrize("fault", ["corrupt", "partial", "drop"])
-def test_a_bad_cable_never_throws_the_hand_about(process: EmulatorProcess, fault: str) -> None:
-    with build(process) as glove:
-        process.tell(fault, 0.3)
+def test_a_bad_cable_never_throws_the_hand_about(
+    make: Make, emulator: EmulatorProcess, fault: str
+) -> None:
+    with make() as glove:
+        emulator.tell(fault, 0.3)
         last, moved = glove.observe().keypoints, 0
         for _ in range(100):
             glove.clock.sleep(0.01)
@@ -135,8 +126,7 @@ def test_a_bad_cable_never_throws_the_hand_about(process: EmulatorProcess, fault
     assert moved > 10
 
 
-def test_a_pulled_cable_is_a_fault_at_once(process: EmulatorProcess) -> None:
-    with build(process, silence_s=100.0) as glove:
-        process.faults.unplug()
-        with pytest.raises(FaultError, match=r"serial port .* is gone"):
-            until_fault(glove, glove.observe)
+def test_a_pulled_cable_is_a_fault_at_once(make: Make, emulator: EmulatorProcess) -> None:
+    with make(silence_s=100.0) as glove:
+        emulator.faults.unplug()
+        until_fault(glove.observe, match=r"serial port .* is gone")

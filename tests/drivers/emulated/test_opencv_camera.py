@@ -11,38 +11,27 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dexhil.drivers.camera.opencv import OpencvCamera, OpencvCameraConfig, StrictJpeg
+from dexhil.drivers.camera.opencv import OpencvCamera, OpencvCameraConfig
 from dexhil.drivers.device import State
 from dexhil.drivers.emulators import EmulatorProcess
 from dexhil.drivers.emulators.picture import N_PICTURES, number_in, pictures
-from dexhil.drivers.errors import ConfigError, ConnectError, FaultError, StaleError
+from dexhil.drivers.errors import ConfigError, ConnectError
 from dexhil.drivers.testing import CameraConformance
 from dexhil.drivers.testing.emulated import Emulated
+from tests.drivers.emulated.helpers import is_stale, until, until_fault
 
+EMULATOR = "opencv"
 MOST_LATE = 20  # Of 30 images per second: how far a busy machine may lag behind.
-
-
-def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
-    give_up_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_s, "it did not happen in time"
-        time.sleep(0.005)
+Make = Callable[..., OpencvCamera]
 
 
 class TestOpencvCamera(Emulated, CameraConformance):
-    emulator = "opencv"
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[EmulatorProcess]:
-    with EmulatorProcess("opencv") as process:
-        yield process
+    emulator = EMULATOR
 
 
 @pytest.fixture
-def camera(process: EmulatorProcess) -> Iterator[OpencvCamera]:
-    process.tell("reset")
-    with OpencvCamera(OpencvCameraConfig(**process.options), name="scene") as camera:
+def camera(make: Make) -> Iterator[OpencvCamera]:
+    with make() as camera:
         yield camera
 
 
@@ -50,12 +39,12 @@ def camera(process: EmulatorProcess) -> Iterator[OpencvCamera]:
 
 
 def test_what_is_observed_is_what_the_camera_sees_at_that_moment(
-    camera: OpencvCamera, process: EmulatorProcess
+    camera: OpencvCamera, emulator: EmulatorProcess
 ) -> None:
     for _ in range(20):
         seen = _number(camera)
         # A queue of images would lag further and further behind; a busy machine only a little.
-        assert (process.state()["number"] - seen) % N_PICTURES <= MOST_LATE
+        assert (emulator.state()["number"] - seen) % N_PICTURES <= MOST_LATE
 
 
 def test_red_is_red(camera: OpencvCamera, recording: Path) -> None:
@@ -66,9 +55,9 @@ def test_red_is_red(camera: OpencvCamera, recording: Path) -> None:
 
 
 def test_images_that_break_off_are_thrown_away_and_counted(
-    camera: OpencvCamera, process: EmulatorProcess
+    camera: OpencvCamera, emulator: EmulatorProcess
 ) -> None:
-    process.tell("partial", 0.5)
+    emulator.tell("partial", 0.5)
     until(lambda: camera.n_damaged >= 10)
     assert camera.state is State.CONNECTED
     stamps = set()
@@ -84,50 +73,47 @@ def test_images_that_break_off_are_thrown_away_and_counted(
 
 @pytest.mark.parametrize("fault", ["partial", "drop"])
 def test_a_camera_that_gives_nothing_whole_goes_stale_and_then_faults(
-    camera: OpencvCamera, process: EmulatorProcess, fault: str
+    camera: OpencvCamera, emulator: EmulatorProcess, fault: str
 ) -> None:
-    process.tell(fault, 1.0)
-    until(lambda: _is_stale(camera))
-    with pytest.raises(FaultError, match=r"no new image came for|ended"):
-        until(lambda: camera.observe() is None)
+    emulator.tell(fault, 1.0)
+    until(lambda: is_stale(camera, 0.2))
+    until_fault(camera.observe, match=r"no new image came for|ended")
 
 
 def test_flipped_bits_neither_crash_nor_stop_it(
-    camera: OpencvCamera, process: EmulatorProcess
+    camera: OpencvCamera, emulator: EmulatorProcess
 ) -> None:
-    process.tell("corrupt", 1.0)
+    emulator.tell("corrupt", 1.0)
     first = camera.observe().stamp_s
     until(lambda: camera.observe().stamp_s > first + 1.0)
 
 
 def test_an_image_that_never_changes_goes_stale_and_says_so(
-    camera: OpencvCamera, process: EmulatorProcess
+    camera: OpencvCamera, emulator: EmulatorProcess
 ) -> None:
-    process.tell("repeat")
-    until(lambda: _is_stale(camera))
+    emulator.tell("repeat")
+    until(lambda: is_stale(camera, 0.2))
     stamp_s = camera.observe().stamp_s
     until(lambda: not camera.health().ok)
     assert "not changed by a single bit for" in camera.health().reasons[0]
     time.sleep(1.5)
     assert camera.observe().stamp_s == stamp_s
     assert camera.state is State.CONNECTED
-    process.tell("clear")
+    emulator.tell("clear")
     until(lambda: camera.observe().stamp_s > stamp_s)
     until(lambda: camera.health().ok)
 
 
-def test_an_image_that_never_changes_may_be_allowed(process: EmulatorProcess) -> None:
-    process.tell("reset")
-    config = OpencvCameraConfig(**process.options, frozen_s=0)
-    with OpencvCamera(config, name="scene") as camera:
-        process.tell("repeat")
+def test_an_image_that_never_changes_may_be_allowed(make: Make, emulator: EmulatorProcess) -> None:
+    with make(frozen_s=0) as camera:
+        emulator.tell("repeat")
         stamp_s = camera.observe().stamp_s
         until(lambda: camera.observe().stamp_s > stamp_s + 1.0)
         assert camera.health().ok
 
 
-def test_images_said_twice_count_once(camera: OpencvCamera, process: EmulatorProcess) -> None:
-    process.tell("duplicate", 1.0)
+def test_images_said_twice_count_once(camera: OpencvCamera, emulator: EmulatorProcess) -> None:
+    emulator.tell("duplicate", 1.0)
     numbers = []
     stamp_s = camera.observe().stamp_s
     for _ in range(30):
@@ -139,74 +125,67 @@ def test_images_said_twice_count_once(camera: OpencvCamera, process: EmulatorPro
 
 
 def test_a_late_camera_still_gives_its_images_in_order(
-    camera: OpencvCamera, process: EmulatorProcess
+    camera: OpencvCamera, emulator: EmulatorProcess
 ) -> None:
-    process.tell("delay", 0.2)
+    emulator.tell("delay", 0.2)
     time.sleep(0.5)
     numbers = [_number(camera) for _ in range(30)]
     assert all((b - a) % N_PICTURES < N_PICTURES // 2 for a, b in pairwise(numbers))
-    lag = (process.state()["number"] - _number(camera)) % N_PICTURES
+    lag = (emulator.state()["number"] - _number(camera)) % N_PICTURES
     assert 3 <= lag <= 30  # 6 images are 0.2 s.
 
 
 def test_a_hung_camera_does_not_hold_up_disconnecting(
-    camera: OpencvCamera, process: EmulatorProcess
+    camera: OpencvCamera, emulator: EmulatorProcess
 ) -> None:
-    process.tell("freeze")
+    emulator.tell("freeze")
     time.sleep(0.2)
     start_s = time.monotonic()
     camera.disconnect()
     assert time.monotonic() - start_s < 2.5
 
 
-def test_a_hung_camera_becomes_a_fault(camera: OpencvCamera, process: EmulatorProcess) -> None:
-    process.tell("freeze")
-    with pytest.raises(FaultError, match=r"no new image came for 1\.\d s|ended"):
-        until(lambda: camera.observe() is None)
+def test_a_hung_camera_becomes_a_fault(camera: OpencvCamera, emulator: EmulatorProcess) -> None:
+    emulator.tell("freeze")
+    until_fault(camera.observe, match=r"no new image came for 1\.\d s|ended")
 
 
-def test_another_size_than_asked_for_is_an_error(process: EmulatorProcess) -> None:
-    process.tell("reset")
-    config = OpencvCameraConfig(**process.options, width=1280, height=720)
+def test_another_size_than_asked_for_is_an_error(make: Make) -> None:
     with pytest.raises(ConfigError, match="640 x 480 pixels, the rig file asks for 1280 x 720"):
-        OpencvCamera(config, name="scene").connect()
+        make(width=1280, height=720).connect()
 
 
 def test_a_size_that_changes_on_the_way_is_a_fault(
-    camera: OpencvCamera, process: EmulatorProcess
+    camera: OpencvCamera, emulator: EmulatorProcess
 ) -> None:
-    process.tell("resolution", 320, 240)
-    with pytest.raises(FaultError, match="320 x 240 pixels"):
-        until(lambda: camera.observe() is None)
+    emulator.tell("resolution", 320, 240)
+    until_fault(camera.observe, match="320 x 240 pixels")
 
 
 def test_a_camera_that_gives_fewer_images_than_promised_says_so(
-    camera: OpencvCamera, process: EmulatorProcess
+    camera: OpencvCamera, emulator: EmulatorProcess
 ) -> None:
-    process.tell("rate", 8)
+    emulator.tell("rate", 8)
     until(lambda: not camera.health().ok)
     assert "images come per second, not 30" in camera.health().reasons[0]
 
 
-def test_a_page_that_is_no_camera_is_an_error(process: EmulatorProcess) -> None:
-    process.tell("reset")
-    config = OpencvCameraConfig(source=process.options["source"] + ".txt")
+def test_a_page_that_is_no_camera_is_an_error(make: Make, emulator: EmulatorProcess) -> None:
     with pytest.raises(ConnectError, match="cannot open"):
-        OpencvCamera(config, name="scene").connect(timeout_s=1.0)
+        make(source=emulator.options["source"] + ".txt").connect(timeout_s=1.0)
+
+
+def test_a_password_is_not_shown() -> None:
+    config = OpencvCameraConfig(source="http://me:secret@127.0.0.1:9/video")
+    with pytest.raises(ConnectError, match="cannot open http://127") as caught:
+        OpencvCamera(config, name="scene").connect(timeout_s=0.5)
+    assert "secret" not in str(caught.value)
 
 
 def _number(camera: OpencvCamera) -> int:
     stamp_s = camera.observe().stamp_s
     until(lambda: camera.observe().stamp_s > stamp_s)
     return number_in(camera.observe().image)
-
-
-def _is_stale(camera: OpencvCamera) -> bool:
-    try:
-        camera.observe(max_age_s=0.2)
-    except StaleError:
-        return True
-    return False
 
 
 # -- Recordings --------------------------------------------------------------------------
@@ -245,10 +224,9 @@ def test_a_recording_plays_at_its_rate_in_order(recording: Path) -> None:
 
 def test_a_recording_falls_silent_at_its_end_and_then_faults(recording: Path) -> None:
     with _player(recording) as camera:
-        until(lambda: _is_stale(camera))
+        until(lambda: is_stale(camera, 0.2))
         assert number_in(camera.observe().image) == 14
-        with pytest.raises(FaultError, match="no new image came"):
-            until(lambda: camera.observe() is None)
+        until_fault(camera.observe, match="no new image came")
 
 
 def test_a_recording_can_begin_again(recording: Path) -> None:
@@ -275,142 +253,7 @@ def test_a_file_that_is_no_recording_is_an_error(tmp_path: Path) -> None:
         _player(path).connect()
 
 
-# -- USB cameras: none here, so these pin what is asked of OpenCV -------------------------
-
-
-class UsbCamera:
-    """Stands for ``cv2.VideoCapture``: a camera that does as it likes."""
-
-    size = (480, 640)
-    rate_hz = 30.0
-    fourcc = "YUYV"
-    age_s = 0.0
-
-    def __init__(self, source: object, backend: int) -> None:
-        self.source, self.backend = source, backend
-        self.asked: list[int] = []
-        self._rng = np.random.default_rng(0)
-
-    def isOpened(self) -> bool:  # noqa: N802  # OpenCV's name.
-        return True
-
-    def set(self, key: int, value: float) -> bool:
-        del value
-        self.asked.append(key)
-        return True
-
-    def get(self, key: int) -> float:
-        if key == cv2.CAP_PROP_FOURCC:
-            return float(cv2.VideoWriter.fourcc(*self.fourcc))
-        if key == cv2.CAP_PROP_POS_MSEC:
-            return (time.monotonic() - self.age_s) * 1e3
-        return self.rate_hz if key == cv2.CAP_PROP_FPS else 0.0
-
-    def grab(self) -> bool:
-        time.sleep(0.01)
-        return True
-
-    def retrieve(self) -> tuple[bool, NDArray[np.uint8]]:
-        return True, self._rng.integers(0, 255, (*self.size, 3), dtype=np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("lie", "message"),
-    [
-        ({"size": (720, 1280)}, "1280 x 720 pixels, the rig file asks for 640 x 480"),
-        ({"rate_hz": 10.0}, "10 images per second, the rig file asks for 30"),
-        ({"fourcc": "YUYV"}, "encodes as 'YUYV', the rig file asks for 'MJPG'"),
-    ],
-)
-def test_a_usb_camera_that_does_not_do_as_asked_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, lie: dict[str, Any], message: str
-) -> None:
-    monkeypatch.setattr(cv2, "VideoCapture", type("Liar", (UsbCamera,), {"fourcc": "MJPG", **lie}))
-    camera = OpencvCamera(OpencvCameraConfig(fourcc="MJPG"), name="wrist")
-    with pytest.raises(ConfigError, match=message):
-        camera.connect()
-    assert camera.state is State.DISCONNECTED
-
-
-def test_a_usb_camera_stamps_with_the_time_of_capture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cv2, "VideoCapture", type("Late", (UsbCamera,), {"age_s": 0.25}))
-    with OpencvCamera(OpencvCameraConfig(), name="wrist") as camera:
-        assert time.monotonic() - camera.observe().stamp_s >= 0.25
-
-
-def test_a_usb_camera_without_a_clock_stamps_at_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cv2, "VideoCapture", type("Timeless", (UsbCamera,), {"age_s": 3600.0}))
-    with OpencvCamera(OpencvCameraConfig(), name="wrist") as camera:
-        camera.observe(max_age_s=1.0)
-
-
-def test_there_is_no_usb_camera_here() -> None:
-    camera = OpencvCamera(OpencvCameraConfig(source=63), name="wrist")
-    with pytest.raises(ConnectError, match="cannot open 63"):
-        camera.connect()
-
-
-@pytest.mark.parametrize(
-    ("source", "opened"),
-    [(2, 2), ("2", 2), ("/dev/v4l/by-id/usb-Cam", "/dev/v4l/by-id/usb-Cam")],
-)
-def test_a_usb_camera_is_named_by_number_or_path(
-    monkeypatch: pytest.MonkeyPatch, source: int | str, opened: int | str
-) -> None:
-    asked: list[object] = []
-
-    class Camera(UsbCamera):
-        def __init__(self, source: object, backend: int) -> None:
-            super().__init__(source, backend)
-            asked.append(source)
-
-    monkeypatch.setattr(cv2, "VideoCapture", Camera)
-    with OpencvCamera(OpencvCameraConfig(source=source), name="wrist"):
-        pass
-    assert asked == [opened]
-
-
-def test_a_password_is_not_shown() -> None:
-    config = OpencvCameraConfig(source="http://me:secret@127.0.0.1:9/video")
-    with pytest.raises(ConnectError, match="cannot open http://127") as caught:
-        OpencvCamera(config, name="scene").connect(timeout_s=0.5)
-    assert "secret" not in str(caught.value)
-
-
-# -- Images ------------------------------------------------------------------------------
-
-
-def _jpeg() -> bytes:
-    picture = pictures(320, 240, np.random.default_rng(1))[0]
-    return bytes(cv2.imencode(".jpg", picture)[1])
-
-
-def test_a_whole_image_is_decoded_as_opencv_does() -> None:
-    jpeg = _jpeg()
-    image = StrictJpeg().decode(jpeg)
-    assert image is not None
-    theirs = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert np.abs(image.astype(int) - theirs).mean() < 4.0  # They smooth colours differently.
-    np.testing.assert_allclose(image.mean(axis=(0, 1)), theirs.mean(axis=(0, 1)), atol=1.0)
-
-
-def test_an_image_that_lacks_a_piece_is_refused() -> None:
-    jpeg, decoder = _jpeg(), StrictJpeg()
-    for cut in range(1500, len(jpeg) - 5000, 997):
-        assert decoder.decode(jpeg[:cut]) is None
-        assert decoder.decode(jpeg[:cut] + b"\xff\xd9") is None
-        assert decoder.decode(jpeg[:cut] + jpeg[cut + 4000 :]) is None
-    assert decoder.decode(jpeg) is not None
-
-
-def test_anything_may_come_instead_of_an_image() -> None:
-    rng, jpeg, decoder = np.random.default_rng(0), _jpeg(), StrictJpeg()
-    for _ in range(200):
-        decoder.decode(rng.bytes(int(rng.integers(0, 2000))))
-        changed = bytearray(jpeg)
-        changed[rng.integers(len(jpeg))] ^= 1 << rng.integers(8)
-        decoder.decode(bytes(changed))
-    assert decoder.decode(jpeg) is not None
+# -- Options ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

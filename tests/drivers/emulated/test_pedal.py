@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +9,15 @@ import evdev
 import pytest
 from evdev import ecodes
 
-from dexhil.drivers.emulators import EmulatorProcess
-from dexhil.drivers.errors import ConnectError, FaultError
-from dexhil.drivers.switch import Switch
+from dexhil.drivers.errors import ConnectError
 from dexhil.drivers.switch.pedal import PedalConfig, PedalSwitch
-from dexhil.drivers.testing import SwitchConformance
-from dexhil.drivers.testing.conformance_sensors import EmulatedFinger, Finger
-from dexhil.drivers.testing.emulated import Emulated
 from dexhil.drivers.wire import input as input_wire
 from dexhil.drivers.wire.evdev import EV_KEY, EV_SYN, REPORT, SYN_DROPPED, InputEvent, encode
+from tests.drivers.emulated.helpers import EmulatedSwitch, until, until_fault
 
 
-def until(condition: Callable[[], bool]) -> bool:
-    give_up_s = time.monotonic() + 20.0
-    while not condition():
-        if time.monotonic() > give_up_s:
-            return False
-        time.sleep(0.005)
-    return True
-
-
-class TestPedal(Emulated, SwitchConformance):
+class TestPedal(EmulatedSwitch):
     emulator = "pedal"
-
-    @pytest.fixture
-    def finger(self, process: EmulatorProcess, switch: Switch) -> Finger:
-        return EmulatedFinger(process, switch)
 
 
 # -- A device node, as far as one can be had without the kernel --------------------------
@@ -123,18 +105,17 @@ def test_a_device_at_rest_is_alive(kernel: type[FakeDevice]) -> None:
 def test_keys_lost_by_the_kernel_are_asked_for(kernel: type[FakeDevice]) -> None:
     with PedalSwitch(PedalConfig(), name="pedal") as pedal:
         kernel.last.say(InputEvent(EV_KEY, ecodes.KEY_A, 1), REPORT)
-        assert until(lambda: pedal.observe().pressed == {"takeover"})
+        until(lambda: pedal.observe().pressed == {"takeover"})
         kernel.last.held = [ecodes.KEY_B]
         kernel.last.say(InputEvent(EV_SYN, SYN_DROPPED, 0), REPORT)
-        assert until(lambda: pedal.observe().pressed == {"success"})
+        until(lambda: pedal.observe().pressed == {"success"})
         assert dict(pedal.observe().counts) == {"takeover": 1, "success": 1, "failure": 0}
 
 
 def test_an_unplugged_device_is_a_fault(kernel: type[FakeDevice]) -> None:
     with PedalSwitch(PedalConfig(), name="pedal") as pedal:
         kernel.last.unplug()
-        with pytest.raises(FaultError, match="unplugged"):
-            until(lambda: pedal.observe() is None)
+        until_fault(pedal.observe, match="unplugged")
 
 
 def test_without_permission_it_says_which_group_to_join(

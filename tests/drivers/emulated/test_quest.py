@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,24 +15,26 @@ from dexhil.drivers.errors import ConnectError
 from dexhil.drivers.glove import Glove
 from dexhil.drivers.glove.quest import QuestGlove, QuestGloveConfig
 from dexhil.drivers.glove.sim import relaxed_hand
-from dexhil.drivers.registry import RigEntry
 from dexhil.drivers.testing import Emulated, GloveConformance, TrackerConformance
 from dexhil.drivers.tracker.quest import QuestTracker, QuestTrackerConfig
 from dexhil.drivers.wire.hts import HtsLine, format_line
 from dexhil.drivers.wire.unity import points_to_unity
 
+EMULATOR = "quest"
+Make = Callable[..., Glove]
+
 
 class TestQuest(Emulated, GloveConformance):
-    emulator = "quest"
+    emulator = EMULATOR
 
 
 class TestLeftQuest(Emulated, GloveConformance):
-    emulator = "quest"
+    emulator = EMULATOR
     options: ClassVar[dict[str, Any]] = {"side": "left"}
 
 
 class TestQuestTracker(Emulated, TrackerConformance):
-    emulator = "quest"
+    emulator = EMULATOR
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -42,19 +44,6 @@ class TestQuestTracker(Emulated, TrackerConformance):
             yield process
 
 
-@pytest.fixture(scope="module")
-def process() -> Iterator[EmulatorProcess]:
-    with EmulatorProcess("quest") as process:
-        yield process
-
-
-def build(process: EmulatorProcess, **options: object) -> Glove:
-    process.tell("reset")
-    device = RigEntry("glove", "quest", "quest", {**process.options, **options}).build()
-    assert isinstance(device, Glove)
-    return device
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -62,13 +51,12 @@ def free_port() -> int:
         return port
 
 
-def test_their_client_understands_the_emulator(process: EmulatorProcess) -> None:
-    process.tell("reset")
+def test_their_client_understands_the_emulator(emulator: EmulatorProcess) -> None:
     client = HTSClient(
         HTSClientConfig(
             transport_mode=TransportMode.UDP,
             host="127.0.0.1",
-            port=process.options["port"],
+            port=emulator.options["port"],
             output=StreamOutput.FRAMES,
             timeout_s=10.0,
         )
@@ -86,9 +74,9 @@ def test_their_client_understands_the_emulator(process: EmulatorProcess) -> None
     assert len(right.landmarks.points) == 21
 
 
-def test_both_hands_and_a_wrist_share_one_port(process: EmulatorProcess) -> None:
-    left, right = build(process, side="left"), build(process, side="right")
-    tracker = QuestTracker(QuestTrackerConfig(port=process.options["port"]), name="wrist")
+def test_both_hands_and_a_wrist_share_one_port(make: Make, emulator: EmulatorProcess) -> None:
+    left, right = make(side="left"), make(side="right")
+    tracker = QuestTracker(QuestTrackerConfig(port=emulator.options["port"]), name="wrist")
     with left, right, tracker:
         right.clock.sleep(0.3)
         hands = left.observe(max_age_s=0.3), right.observe(max_age_s=0.3)
@@ -102,33 +90,37 @@ def test_both_hands_and_a_wrist_share_one_port(process: EmulatorProcess) -> None
         assert right.observe().stamp_s > hands[1].stamp_s
 
 
-def test_a_hand_out_of_view_is_lost_while_the_head_goes_on(process: EmulatorProcess) -> None:
-    with build(process) as glove:
-        process.faults.nan()
+def test_a_hand_out_of_view_is_lost_while_the_head_goes_on(
+    make: Make, emulator: EmulatorProcess
+) -> None:
+    with make() as glove:
+        emulator.faults.nan()
         glove.clock.sleep(1.5)
         sample = glove.observe(max_age_s=0.3)
         assert np.isnan(sample.keypoints).all()
         assert sample.wrist_position is not None
         assert np.isnan(sample.wrist_position).all()
-        process.faults.clear()
+        emulator.faults.clear()
         glove.clock.sleep(0.3)
         assert glove.observe(max_age_s=0.3).finite
         assert glove.health().ok
 
 
-def test_a_repeated_frame_is_no_fresh_sample(process: EmulatorProcess) -> None:
-    with build(process) as glove:
-        process.faults.repeat()
+def test_a_repeated_frame_is_no_fresh_sample(make: Make, emulator: EmulatorProcess) -> None:
+    with make() as glove:
+        emulator.faults.repeat()
         glove.clock.sleep(0.3)
         first = glove.observe()
         glove.clock.sleep(0.3)
         assert glove.observe().stamp_s == first.stamp_s
 
 
-def test_a_headset_that_restarts_its_clock_is_followed(process: EmulatorProcess) -> None:
-    with build(process) as glove:
+def test_a_headset_that_restarts_its_clock_is_followed(
+    make: Make, emulator: EmulatorProcess
+) -> None:
+    with make() as glove:
         before = glove.observe().device_stamp_s
-        process.faults.rewind(50.0)
+        emulator.faults.rewind(50.0)
         glove.clock.sleep(0.3)
         after = glove.observe(max_age_s=0.3).device_stamp_s
     assert before is not None

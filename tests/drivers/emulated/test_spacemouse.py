@@ -8,44 +8,30 @@ from typing import Any
 import pytest
 
 from dexhil.drivers.emulators import EmulatorProcess
-from dexhil.drivers.errors import ConnectError, FaultError
-from dexhil.drivers.switch import Switch
+from dexhil.drivers.errors import ConnectError
 from dexhil.drivers.switch.spacemouse import SpaceMouseConfig, SpaceMouseSwitch
-from dexhil.drivers.testing import SwitchConformance
-from dexhil.drivers.testing.conformance_sensors import EmulatedFinger, Finger
-from dexhil.drivers.testing.emulated import Emulated
 from dexhil.drivers.wire import hid as hid_wire
 from dexhil.drivers.wire.spacemouse import encode_buttons
+from tests.drivers.emulated.helpers import EmulatedSwitch, until, until_fault
+
+EMULATOR = "spacemouse"
 
 
-def until(condition: Callable[[], bool]) -> bool:
-    give_up_s = time.monotonic() + 20.0
-    while not condition():
-        if time.monotonic() > give_up_s:
-            return False
-        time.sleep(0.005)
-    return True
+class TestSpaceMouse(EmulatedSwitch):
+    emulator = EMULATOR
 
 
-class TestSpaceMouse(Emulated, SwitchConformance):
-    emulator = "spacemouse"
-
-    @pytest.fixture
-    def finger(self, process: EmulatorProcess, switch: Switch) -> Finger:
-        return EmulatedFinger(process, switch)
-
-
-def test_moving_the_cap_presses_nothing() -> None:
-    with EmulatorProcess("spacemouse") as process:
-        config = SpaceMouseConfig(path=process.options["path"])
-        with SpaceMouseSwitch(config, name="mouse") as mouse:
-            process.tell("move", 1, -1, 1, -1, 1, -1)
-            process.tell("press", "release")
-            assert until(lambda: mouse.observe().counts["release"] == 1)
-            process.tell("move", 0, 0, 0, 0, 0, 0)
-            process.tell("release", "release")
-            assert until(lambda: not mouse.observe().pressed)
-            assert dict(mouse.observe().counts) == {"takeover": 0, "release": 1}
+def test_moving_the_cap_presses_nothing(
+    make: Callable[..., SpaceMouseSwitch], emulator: EmulatorProcess
+) -> None:
+    with make() as mouse:
+        emulator.tell("move", 1, -1, 1, -1, 1, -1)
+        emulator.tell("press", "release")
+        until(lambda: mouse.observe().counts["release"] == 1)
+        emulator.tell("move", 0, 0, 0, 0, 0, 0)
+        emulator.tell("release", "release")
+        until(lambda: not mouse.observe().pressed)
+        assert dict(mouse.observe().counts) == {"takeover": 0, "release": 1}
 
 
 # -- A device, as far as one can be had without the kernel -------------------------------
@@ -110,15 +96,14 @@ def test_a_device_at_rest_is_alive_and_its_buttons_are_heard(bus: object) -> Non
         time.sleep(0.5)
         mouse.observe(max_age_s=0.4)
         FakeHid.reports.append(encode_buttons({22}))
-        assert until(lambda: mouse.observe().counts["stop"] == 1)
+        until(lambda: mouse.observe().counts["stop"] == 1)
 
 
 def test_an_unplugged_device_is_a_fault(bus: object) -> None:
     del bus
     with SpaceMouseSwitch(SpaceMouseConfig(), name="mouse") as mouse:
         FakeHid.unplugged = True
-        with pytest.raises(FaultError, match="read error"):
-            until(lambda: mouse.observe() is None)
+        until_fault(mouse.observe, match="read error")
 
 
 def test_none_plugged_in_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

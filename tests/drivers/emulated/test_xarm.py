@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,51 +20,23 @@ from dexhil.drivers.errors import ConfigError, ConnectError, FaultError
 from dexhil.drivers.testing import ArmConformance, Emulated
 from dexhil.drivers.wire.replay import ReplayWire
 from dexhil.drivers.wire.xarm import ReportStream
+from tests.drivers.emulated.helpers import until, until_fault
 
+EMULATOR = "xarm"
 STOPPED, CHANGED, SERVO = 4, 5, 1
+
+Make = Callable[..., XArm]
 
 
 class TestXArm(Emulated, ArmConformance):
-    emulator = "xarm"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[EmulatorProcess]:
-    with EmulatorProcess("xarm") as process:
-        yield process
+    emulator = EMULATOR
 
 
 @pytest.fixture
-def emulator(running: EmulatorProcess) -> EmulatorProcess:
-    running.tell("reset")
-    return running
-
-
-@pytest.fixture
-def make(emulator: EmulatorProcess) -> Iterator[Callable[..., XArm]]:
-    made: list[XArm] = []
-
-    def build(process: EmulatorProcess = emulator, **options: Any) -> XArm:
-        made.append(XArm(XArmConfig(**{**process.options, **options}), name="arm"))
-        return made[-1]
-
-    yield build
-    for arm in made:
-        arm.disconnect()
-
-
-@pytest.fixture
-def arm(make: Callable[..., XArm]) -> XArm:
+def arm(make: Make) -> XArm:
     arm = make()
     arm.connect()
     return arm
-
-
-def wait_for(what: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    give_up_s = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < give_up_s, "it never came true"
-        time.sleep(0.02)
 
 
 def stream(arm: XArm, target: np.ndarray, duration_s: float) -> None:
@@ -75,16 +47,14 @@ def stream(arm: XArm, target: np.ndarray, duration_s: float) -> None:
 
 
 def fault_of(arm: XArm) -> str:
-    """Keep looking until the arm faults, and return why."""
-    for _ in range(300):
-        try:
-            here = arm.observe().joint_positions
-            if arm.state is State.ENABLED:
-                arm.command(ArmCommand(joint_positions=here))
-        except FaultError as error:
-            return str(error)
-        time.sleep(0.02)
-    pytest.fail("it never faulted")
+    """Use the arm until it faults, and return why."""
+
+    def use() -> None:
+        here = arm.observe().joint_positions
+        if arm.state is State.ENABLED:
+            arm.command(ArmCommand(joint_positions=here))
+
+    return until_fault(use)
 
 
 # -- Switching on and off ------------------------------------------------------------
@@ -108,7 +78,7 @@ def test_disabling_stops_the_controller_which_holds_and_obeys_no_more(
     arm: XArm, emulator: EmulatorProcess
 ) -> None:
     arm.enable()
-    wait_for(lambda: emulator.state()["n_commands"] > 0)
+    until(lambda: emulator.state()["n_commands"] > 0)
     arm.disable()
     state = emulator.state()
     assert (state["state"], state["braked"], state["enabled"]) == (STOPPED, False, False)
@@ -119,20 +89,20 @@ def test_disabling_stops_the_controller_which_holds_and_obeys_no_more(
 
 
 def test_nothing_is_left_of_the_sdk(
-    make: Callable[..., XArm], emulator: EmulatorProcess, capfd: pytest.CaptureFixture[str]
+    make: Make, emulator: EmulatorProcess, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = pytest.importorskip("xarm.core.config.x_config").XCONF.SocketConf
     with make() as arm:
         arm.enable()
         assert emulator.state()["clients"] == 2
-    wait_for(lambda: emulator.state()["clients"] == 0)
+    until(lambda: emulator.state()["clients"] == 0)
     assert config.TCP_CONTROL_PORT == 502
     assert socket.getdefaulttimeout() is None
     assert capfd.readouterr() == ("", "")
 
 
 def test_two_arms_at_different_ports_move_apart(
-    arm: XArm, make: Callable[..., XArm], emulator: EmulatorProcess
+    arm: XArm, make: Make, emulator: EmulatorProcess
 ) -> None:
     with EmulatorProcess("xarm", seed=1) as second, make(process=second) as other:
         arm.enable()
@@ -146,7 +116,7 @@ def test_two_arms_at_different_ports_move_apart(
 
 
 def test_arms_opened_at_the_same_time_keep_to_their_ports(
-    make: Callable[..., XArm], monkeypatch: pytest.MonkeyPatch
+    make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sdk = pytest.importorskip("xarm.x3").XArm
     connect = sdk.connect
@@ -190,7 +160,7 @@ def test_set_points_flow_between_commands(arm: XArm, emulator: EmulatorProcess) 
 
 
 def test_no_set_point_leaves_the_limits_or_asks_for_too_much_speed(
-    make: Callable[..., XArm], emulator: EmulatorProcess
+    make: Make, emulator: EmulatorProcess
 ) -> None:
     with make(speed=1.0) as arm:
         arm.enable()
@@ -215,7 +185,7 @@ def test_a_program_that_dies_leaves_the_arm_about_where_it_was(emulator: Emulato
     )
     start = emulator.state()["positions"][6]
     with subprocess.Popen([sys.executable, "-c", program]) as run:
-        wait_for(lambda: emulator.state()["positions"][6] > start + 0.5, timeout_s=60.0)
+        until(lambda: emulator.state()["positions"][6] > start + 0.5, timeout_s=60.0)
         run.kill()
     reached = emulator.state()["positions"][6]
     time.sleep(0.5)
@@ -236,7 +206,7 @@ def test_efforts_are_torques_or_nothing(arm: XArm, emulator: EmulatorProcess) ->
 
 
 def test_reports_can_be_captured_and_read_again(
-    make: Callable[..., XArm], tmp_path: Path, emulator: EmulatorProcess
+    make: Make, tmp_path: Path, emulator: EmulatorProcess
 ) -> None:
     path = tmp_path / "reports.jsonl"
     with make(capture=path) as arm:
@@ -287,7 +257,7 @@ def test_the_red_button_must_be_released_before_recovering(
 
 
 def test_an_arm_in_error_is_not_connected_until_a_person_clears_it(
-    make: Callable[..., XArm], emulator: EmulatorProcess
+    make: Make, emulator: EmulatorProcess
 ) -> None:
     emulator.tell("error", 19)
     arm = make()
@@ -319,12 +289,12 @@ def test_whoever_takes_the_arm_away_is_noticed(
     arm.enable()
     emulator.tell(*order)
     assert text in fault_of(arm)
-    assert emulator.state()["state"] in (STOPPED, CHANGED)
+    until(lambda: emulator.state()["state"] in (STOPPED, CHANGED))  # By its thread, just after.
 
 
 def test_a_warning_is_told_and_stops_nothing(arm: XArm, emulator: EmulatorProcess) -> None:
     emulator.tell("warning", 12)
-    wait_for(lambda: not arm.health().ok)
+    until(lambda: not arm.health().ok)
     assert arm.health().reasons == ("controller warning 12: User instruction parameter error",)
     arm.enable()
     start = arm.observe().joint_positions.copy()
@@ -369,14 +339,14 @@ def test_a_reboot_is_a_fault_and_ends_with_the_brakes_closed(
     assert emulator.state()["braked"]
 
 
-def test_another_arm_is_refused(make: Callable[..., XArm], emulator: EmulatorProcess) -> None:
+def test_another_arm_is_refused(make: Make, emulator: EmulatorProcess) -> None:
     emulator.tell("model", 6, 6)
     with pytest.raises(ConfigError, match=r"calls itself '6,6,.*', expected .*'7,7,'"):
         make().connect()
 
 
 def test_a_controller_that_says_nothing_is_given_up_soon(
-    make: Callable[..., XArm], emulator: EmulatorProcess
+    make: Make, emulator: EmulatorProcess
 ) -> None:
     emulator.tell("deaf")
     began_s = time.monotonic()

@@ -1,35 +1,17 @@
 """The emulated xArm7 against the maker's SDK alone, which knows nothing of our codec."""
 
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from dexhil.drivers.emulators import EmulatorProcess
+from tests.drivers.emulated.helpers import until
 
+EMULATOR = "xarm"
 STOPPED, CHANGED = 4, 5
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[EmulatorProcess]:
-    with EmulatorProcess("xarm") as process:
-        yield process
-
-
-@pytest.fixture
-def emulator(running: EmulatorProcess) -> EmulatorProcess:
-    running.tell("reset")
-    return running
-
-
-def wait_for(what: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    give_up_s = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < give_up_s, "it never came true"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -57,7 +39,7 @@ def sdk(emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 def test_the_sdk_sees_the_arm_where_it_is(sdk: Any, emulator: EmulatorProcess) -> None:
     truth = emulator.state()["positions"]
-    wait_for(lambda: bool(np.allclose(sdk.angles, truth, atol=1e-3)))
+    until(lambda: bool(np.allclose(sdk.angles, truth, atol=1e-3)))
     code, angles = sdk.get_servo_angle()
     assert code == 0
     np.testing.assert_allclose(angles, truth, atol=1e-3)
@@ -78,9 +60,9 @@ def test_the_sdk_drives_the_emulator_through_its_states(
     assert sdk.set_mode(1) == 0
     assert sdk.get_state() == (0, CHANGED)
     assert sdk.set_state(0) == 0
-    wait_for(lambda: sdk.mode == 1)
+    until(lambda: sdk.mode == 1)
     assert sdk.set_servo_angle_j(target.tolist()) == 0
-    wait_for(lambda: abs(emulator.state()["positions"][6] - target[6]) < 1e-3)
+    until(lambda: abs(emulator.state()["positions"][6] - target[6]) < 1e-3)
     assert sdk.set_state(4) == 0
     assert sdk.set_servo_angle_j(target.tolist()) == 9
     state = emulator.state()
@@ -94,7 +76,7 @@ def test_the_emulator_refuses_what_a_controller_refuses(
     sdk.motion_enable(enable=True)
     sdk.set_mode(1)
     sdk.set_state(0)
-    wait_for(lambda: sdk.mode == 1)
+    until(lambda: sdk.mode == 1)
     target = np.array(emulator.state()["positions"])
     target[joint] += step
     sdk._check_joint_limit = False

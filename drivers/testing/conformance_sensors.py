@@ -20,7 +20,7 @@ from dexhil.drivers.testing.conformance import SETTLE_S, DeviceConformance, arra
 from dexhil.drivers.testing.person import AnyFaults
 from dexhil.drivers.tracker import Tracker
 
-HEARD_S = 3.0  # Longest time that a press or a release may take to be seen [s].
+HEARD_S = 10.0  # Longest time that a press or a release may take to be seen [s].
 LOOK_S = 0.01  # How often is looked meanwhile [s].
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import termios
 import time
+import tty
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,7 @@ def test_keys_pressed_before_connecting_are_forgotten(
 ) -> None:
     fd = os.open(str(config.tty), os.O_RDWR | os.O_NOCTTY)
     try:
+        tty.setraw(fd)  # Whatever an earlier test left: this must not wait for a whole line.
         emulator.tell("type", "x")
         assert select.select([fd], [], [], PATIENCE_S)[0]
     finally:

@@ -1,6 +1,6 @@
 """A parametric human right hand: joint angles to 21 keypoints, and its proportions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import numpy as np
@@ -79,18 +79,31 @@ POSTURES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HumanProportions:
-    """How long a person's fingers are.
+    """How long a person's fingers are, and how their glove misplaces the thumb.
 
     Attributes:
         reaches: Wrist over knuckle to tip along the straight finger [m], thumb first. Shape (5,).
+        thumb_offset: To add to the thumb's keypoints, in the palm frame [m]. Shape (3,).
+        touch_gaps: What still seems to be between the tips of the thumb and of index to little
+            finger while they touch [m]. Shape (4,).
     """
 
     reaches: Vector
+    thumb_offset: Vector = field(default_factory=lambda: np.zeros(3))
+    touch_gaps: Vector = field(default_factory=lambda: np.zeros(4))
 
     def __post_init__(self) -> None:
-        freeze_fields(self, "reaches")
+        freeze_fields(self, "reaches", "thumb_offset", "touch_gaps")
         if self.reaches.shape != (5,) or not (self.reaches > 0.0).all():
             raise RetargetError(f"Human proportions: {self.reaches} are not five lengths [m].")
+        if self.thumb_offset.shape != (3,) or not np.isfinite(self.thumb_offset).all():
+            raise RetargetError(
+                f"Human proportions: thumb offset {self.thumb_offset} is not x, y, z [m]."
+            )
+        if self.touch_gaps.shape != (4,) or not (self.touch_gaps >= 0.0).all():
+            raise RetargetError(
+                f"Human proportions: touch gaps {self.touch_gaps} are not four distances [m]."
+            )
 
     @classmethod
     def measure(cls, keypoints: npt.ArrayLike) -> Self:

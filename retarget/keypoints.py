@@ -4,8 +4,10 @@ Row 0 is the wrist; then four rows each for thumb, index, middle, ring and littl
 finger, from the palm outwards (MediaPipe's order). A glove may report them in
 any rigid frame: everything here starts by finding the palm in the points.
 
-Palm frame of a right hand: origin at the wrist, z towards the knuckle of the
-middle finger, x out of the palm (fingers curl towards +x), y to the thumb side.
+Palm frame: origin at the wrist, z towards the knuckle of the middle finger, x out of
+the palm (fingers curl towards +x). It is right-handed for both hands, so y points to
+the thumb side of a right hand and away from the thumb of a left one: seen in their
+palm frames, the two are mirror images in y.
 """
 
 from typing import Final
@@ -14,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dexhil.drivers.arrays import Matrix, Vector
+from dexhil.drivers.models.kinematics import Side
 from dexhil.retarget.errors import RetargetError
 
 FINGERS: Final = ("thumb", "index", "middle", "ring", "little")
@@ -30,7 +33,7 @@ MIN_HANDEDNESS: Final = -1.0
 mirror image mostly below -2; see `handedness`."""
 
 
-def palm_frame(keypoints: npt.ArrayLike) -> Matrix:
+def palm_frame(keypoints: npt.ArrayLike, side: Side = "right") -> Matrix:
     """Return the rotation of the palm in the frame of ``keypoints``. Shape (3, 3).
 
     Its columns are the palm's x, y and z, as the module describes them.
@@ -55,19 +58,19 @@ def palm_frame(keypoints: npt.ArrayLike) -> Matrix:
             f"Keypoints: index and ring knuckle are {1e3 * width:.1f} mm apart across the palm, "
             f"at least {1e3 * MIN_PALM_WIDTH_M:.0f} mm needed. Is the hand tracked?"
         )
-    x = x / width
+    x = x / (width if side == "right" else -width)
     return np.column_stack((x, _cross(z, x), z))
 
 
-def to_palm(keypoints: npt.ArrayLike) -> Matrix:
+def to_palm(keypoints: npt.ArrayLike, side: Side = "right") -> Matrix:
     """Return ``keypoints`` in the palm frame, wrist at the origin [m]. Shape (21, 3).
 
     Raises:
         RetargetError: They are not 21 finite points, a bone has no plausible length,
-            or the hand is plainly a left one (or mirrored).
+            or the hand is plainly the other one (or mirrored).
     """
     given = _points(keypoints)
-    points: Matrix = (given - given[WRIST]) @ palm_frame(given)
+    points: Matrix = (given - given[WRIST]) @ palm_frame(given, side)
     lengths = bone_lengths(points)
     if lengths.min() < MIN_BONE_M or lengths.max() > MAX_BONE_M:
         worst = int(np.argmin(lengths) if lengths.min() < MIN_BONE_M else np.argmax(lengths))
@@ -76,19 +79,20 @@ def to_palm(keypoints: npt.ArrayLike) -> Matrix:
             f"{1e3 * lengths[worst]:.1f} mm long, allowed {1e3 * MIN_BONE_M:.0f} to "
             f"{1e3 * MAX_BONE_M:.0f} mm. Is the hand tracked, in metres?"
         )
-    side = handedness(points)
-    if side < MIN_HANDEDNESS:
+    score = handedness(points)
+    if score < MIN_HANDEDNESS:
         raise RetargetError(
-            f"Keypoints: the fingers curl away from the palm (handedness {side:.1f}, at least "
-            f"{MIN_HANDEDNESS:.1f} needed). Is this a left hand, or an axis flipped?"
+            f"Keypoints: the fingers curl away from the palm (handedness {score:.1f}, at least "
+            f"{MIN_HANDEDNESS:.1f} needed). This should be a {side} hand: is it the other one, "
+            f"or an axis flipped?"
         )
     return points
 
 
 def handedness(points: Matrix) -> float:
-    """Tell a right hand from its mirror image: positive, negative, or near zero.
+    """Tell a hand from its mirror image: positive, negative, or near zero.
 
-    A mirrored hand has the same bone lengths and the same palm frame, except that
+    A hand taken for the other one has the same bone lengths and the same palm frame, except that
     the palm faces the other way. Two things then turn negative: the bend of the
     middle and end joints of the four fingers, which hardly overextend, and how far
     the thumb's knuckle stands in front of the palm. Both are scaled to about one
@@ -96,7 +100,7 @@ def handedness(points: Matrix) -> float:
     rule can tell its side from one frame, it scores near zero and must be accepted.
 
     Args:
-        points: In the palm frame [m]. Shape (21, 3).
+        points: In the palm frame of the side it is taken for [m]. Shape (21, 3).
     """
     bones = (points[1:] - points[PARENTS]).reshape(5, 4, 3)[1:]
     inner, outer = bones[:, 1:3], bones[:, 2:4]

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.errors import ConfigError
+
+Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ def test_axes_point_where_the_docstring_says() -> None:
 def test_a_mirrored_hand_is_refused_whichever_axis_was_flipped(name: str, axis: int) -> None:
     points = HUMAN.keypoints(POSTURES[name])
     points[:, axis] *= -1.0
-    with pytest.raises(RetargetError, match="left hand"):
+    with pytest.raises(RetargetError, match="right hand: is it the other one"):
         to_palm(points)
 
 

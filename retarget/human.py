@@ -135,12 +135,14 @@ class HumanHand:
     def __init__(
         self, scale: float = 1.0, *, rng: np.random.Generator | None = None, jitter: float = 0.0
     ) -> None:
-        bones = scale * _BONES
+        bones, knuckles = scale * _BONES, scale * _KNUCKLES
         if rng is not None:
             bones = bones * (1.0 + jitter * rng.uniform(-1.0, 1.0, bones.shape))
+            # Sideways and along the palm only, which leaves the palm's frame as it is.
+            knuckles[:, 1:] *= 1.0 + jitter * rng.uniform(-1.0, 1.0, (5, 1))
         elif jitter:
             raise RetargetError(f"HumanHand: a jitter of {jitter} needs an rng.")
-        self._model = FingerModel(_kinematics(scale * _KNUCKLES, bones))
+        self._model = FingerModel(_kinematics(knuckles, bones))
         self.proportions = HumanProportions.measure(self.keypoints(np.zeros((5, 4)))[None])
 
     def keypoints(self, joint_angles: npt.ArrayLike) -> Matrix:
@@ -158,11 +160,15 @@ class HumanHand:
         fingers[:, 3] = tips
         return points
 
-    def pinch(self, *fingers: str) -> Matrix:
+    def pinch(self, *fingers: str, near: npt.ArrayLike | None = None) -> Matrix:
         """Return joint angles that bring the tips of thumb and ``fingers`` together. Shape (5, 4).
 
         The other fingers stay half open. Gaps end within 3 mm for one finger; the
         tips of several fingers meet the thumb as closely as they can.
+
+        Args:
+            fingers: Some of index, middle, ring and little.
+            near: Posture to stay near to instead of a half open hand. Shape (5, 4).
 
         Raises:
             RetargetError: A name is not one of index, middle, ring and little.
@@ -173,7 +179,7 @@ class HumanHand:
         home = POSTURES["relaxed"].copy()
         home[0] = (1.30, 0.70, 0.20, 0.20)
         home[rows, 1:] = (0.75, 0.70, 0.35)
-        rest = home.reshape(20)
+        rest = (home if near is None else np.array(near, dtype=np.float64)).reshape(20)
         angles = rest.copy()
         stiffness = np.full((5, 4), 5e-5)
         stiffness[1:, 0] = 1e-3

@@ -3,251 +3,294 @@
 Import this module only where a hand is constructed: it loads the compiler.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import numba
 import numpy as np
-import numpy.typing as npt
 
 from dexhil.drivers.arrays import Matrix, Vector
-
-Indices = npt.NDArray[np.int64]
-
-
-class Chains(NamedTuple):
-    """The joints of all fingers in rows, finger after finger, root to tip.
-
-    Attributes:
-        starts: First row of each finger, and the number of rows. Shape (fingers + 1,).
-        positions: Row's frame in the frame of the row before [m]. Shape (rows, 3).
-        rotations: Same, at joint angle zero. Shape (rows, 3, 3).
-        axes: Joint axis in the row's frame. Shape (rows, 3).
-        columns: Commanded joint that moves the row. Shape (rows,).
-        multipliers: Joint angle per commanded angle; not 1 for coupled joints. Shape (rows,).
-        offsets: Joint angle at commanded angle zero [rad]. Shape (rows,).
-        tips: Fingertip in the frame of the finger's last row [m]. Shape (fingers, 3).
-    """
-
-    starts: Indices
-    positions: Matrix
-    rotations: Matrix
-    axes: Matrix
-    columns: Indices
-    multipliers: Vector
-    offsets: Vector
-    tips: Matrix
-
-
-class Task(NamedTuple):
-    """What the solver minimises; see `dexhil.retarget.retargeter`.
-
-    Attributes:
-        fingers: Human finger (0 thumb to 4 little) of each robot finger. Shape (fingers,).
-        scales: Robot reach by human reach. Shape (fingers,).
-        wrist: Where the robot's wrist is in its palm frame [m]. Shape (3,).
-        rest: Posture at human flexion zero [rad]. Shape (n,).
-        flexion: Posture per human flexion. Shape (n, 15).
-        posture_weights: [m²/rad²]. Shape (n,).
-        pair_weight: Of thumb-to-fingertip vectors out of contact.
-        contact_weight: The same in contact.
-        contact_distance: Human gap at which contact is half on [m].
-        contact_width: How gradually it comes on [m].
-        damping: Of each Gauss-Newton step [m²/rad²].
-        steps: Gauss-Newton steps per frame.
-    """
-
-    fingers: Indices
-    scales: Vector
-    wrist: Vector
-    rest: Vector
-    flexion: Matrix
-    posture_weights: Vector
-    pair_weight: float
-    contact_weight: float
-    contact_distance: float
-    contact_width: float
-    damping: float
-    steps: int
-
-
-class Goals(NamedTuple):
-    """A `Task` for one frame of keypoints.
-
-    Attributes:
-        tips: Where each fingertip should be [m]. Shape (fingers, 3).
-        pairs: From the thumb's tip to each fingertip; the thumb's own row is zero [m]. Same shape.
-        pair_roots: Square roots of the pairs' weights. Shape (fingers,).
-        posture: [rad]. Shape (n,).
-    """
-
-    tips: Matrix
-    pairs: Matrix
-    pair_roots: Vector
-    posture: Vector
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile ``function`` on first call and keep the result on disk where that is possible."""
-    fast: Callable[..., Any]
-    try:
-        fast = numba.njit(cache=True)(function)
-    except RuntimeError:  # No folder for the cache is writable; compile in every process.
-        fast = numba.njit(function)
-    return fast
+from dexhil.retarget.arrays import Capsules, Chains, Goals, Pose, Task
+from dexhil.retarget.jit import compiled
 
 
 @compiled
-def forward(chains: Chains, q: Vector, origins: Matrix, axes: Matrix, tips: Matrix) -> None:
-    """Write each joint's origin and axis and each fingertip, in the root frame."""
-    rotation = np.empty((3, 3))
+def forward(chains: Chains, q: Vector) -> Pose:
+    """Return where everything is at the commanded joint angles ``q``."""
+    origins, axes = np.empty_like(chains.positions), np.empty_like(chains.positions)
+    rotations = np.empty_like(chains.rotations)
+    tips = np.empty_like(chains.tips)
     before = np.empty((3, 3))
-    point = np.empty(3)
     for finger in range(len(chains.starts) - 1):
-        point[:] = 0.0
-        for i in range(3):
-            for j in range(3):
-                rotation[i, j] = 1.0 if i == j else 0.0
-        for row in range(chains.starts[finger], chains.starts[finger + 1]):
+        first, end = chains.starts[finger], chains.starts[finger + 1]
+        for row in range(first, end):
             x, y, z = chains.axes[row]
             angle = chains.multipliers[row] * q[chains.columns[row]] + chains.offsets[row]
-            for i in range(3):
-                for k in range(3):
-                    point[i] += rotation[i, k] * chains.positions[row, k]
-            for i in range(3):
-                for j in range(3):
-                    before[i, j] = 0.0
+            if row == first:
+                origins[row] = chains.positions[row]
+                before[:] = chains.rotations[row]
+            else:
+                for i in range(3):
+                    origins[row, i] = origins[row - 1, i]
                     for k in range(3):
-                        before[i, j] += rotation[i, k] * chains.rotations[row, k, j]
+                        origins[row, i] += rotations[row - 1, i, k] * chains.positions[row, k]
+                    for j in range(3):
+                        before[i, j] = 0.0
+                        for k in range(3):
+                            before[i, j] += rotations[row - 1, i, k] * chains.rotations[row, k, j]
             c, s = np.cos(angle), np.sin(angle)
             v = 1.0 - c
             for i in range(3):
                 a, b, d = before[i]
                 along = a * x + b * y + d * z
-                origins[row, i] = point[i]
                 axes[row, i] = along
                 # Rodrigues: a row vector times the rotation about the axis.
-                rotation[i, 0] = c * a + s * (b * z - d * y) + v * along * x
-                rotation[i, 1] = c * b + s * (d * x - a * z) + v * along * y
-                rotation[i, 2] = c * d + s * (a * y - b * x) + v * along * z
-        for i in range(3):
-            tips[finger, i] = point[i]
-            for k in range(3):
-                tips[finger, i] += rotation[i, k] * chains.tips[finger, k]
+                rotations[row, i, 0] = c * a + s * (b * z - d * y) + v * along * x
+                rotations[row, i, 1] = c * b + s * (d * x - a * z) + v * along * y
+                rotations[row, i, 2] = c * d + s * (a * y - b * x) + v * along * z
+        tips[finger] = placed(origins[end - 1], rotations[end - 1], chains.tips[finger])
+    return Pose(origins, axes, rotations, tips)
 
 
 @compiled
-def jacobian(chains: Chains, origins: Matrix, axes: Matrix, tips: Matrix, out: Matrix) -> None:
-    """Write d tips / d q, shape (fingers, 3, n), after `forward`."""
-    out[:] = 0.0
-    for finger in range(len(chains.starts) - 1):
-        for row in range(chains.starts[finger], chains.starts[finger + 1]):
-            column, gain = chains.columns[row], chains.multipliers[row]
-            x, y, z = tips[finger] - origins[row]
-            a, b, c = axes[row]
-            out[finger, 0, column] += gain * (b * z - c * y)
-            out[finger, 1, column] += gain * (c * x - a * z)
-            out[finger, 2, column] += gain * (a * y - b * x)
-
-
-@compiled
-def human_flexion(points: Matrix) -> Vector:
-    """Return how far knuckle, middle and end joint of each finger bend [rad]. Shape (15,)."""
-    out = np.empty(15)
-    for finger in range(5):
-        first = 1 + 4 * finger
-        a, c = 0.0, 1.0  # x and z of the bone before; a metacarpal counts as parallel to z.
-        for joint in range(3):
-            x, _, z = points[first + joint + 1] - points[first + joint]
-            out[3 * finger + joint] = np.arctan2(c * x - a * z, a * x + c * z)
-            a, c = x, z
+def placed(origin: Vector, rotation: Matrix, point: Vector) -> Vector:
+    """Return a link's point in the root frame [m]. Shape (3,)."""
+    out = origin.copy()
+    for i in range(3):
+        for k in range(3):
+            out[i] += rotation[i, k] * point[k]
     return out
 
 
 @compiled
-def goals_of(task: Task, points: Matrix) -> Goals:
+def write_slope(
+    chains: Chains, pose: Pose, rows: tuple[int, int], point: Vector, out: Matrix
+) -> None:
+    """Write d point / d q, shape (3, n), of a point moved by the ``rows`` from first to last."""
+    out[:] = 0.0
+    for row in range(rows[0], rows[1] + 1):
+        column, gain = chains.columns[row], chains.multipliers[row]
+        x, y, z = point - pose.origins[row]
+        a, b, c = pose.axes[row]
+        out[0, column] += gain * (b * z - c * y)
+        out[1, column] += gain * (c * x - a * z)
+        out[2, column] += gain * (a * y - b * x)
+
+
+@compiled
+def tip_jacobians(chains: Chains, pose: Pose, n: int) -> Matrix:
+    """Return d tips / d q. Shape (fingers, 3, n)."""
+    out = np.empty((len(pose.tips), 3, n))
+    for finger in range(len(pose.tips)):
+        rows = (chains.starts[finger], chains.starts[finger + 1] - 1)
+        write_slope(chains, pose, rows, pose.tips[finger], out[finger])
+    return out
+
+
+@compiled
+def nearest(ends: Matrix, a: int, b: int, points: Matrix) -> float:
+    """Return the distance of the axes of two capsules [m].
+
+    Ericson, Real-Time Collision Detection, section 5.1.9.
+
+    Args:
+        ends: Start and end of every axis [m]. Shape (2 m, 3).
+        a: One capsule.
+        b: The other.
+        points: Takes the nearest point of each axis [m]. Shape (2, 3).
+    """
+    uu = vv = uv = uw = vw = 0.0
+    for i in range(3):
+        u, v = ends[2 * a + 1, i] - ends[2 * a, i], ends[2 * b + 1, i] - ends[2 * b, i]
+        w = ends[2 * a, i] - ends[2 * b, i]
+        uu, vv, uv, uw, vw = uu + u * u, vv + v * v, uv + u * v, uw + u * w, vw + v * w
+    uu, vv = max(uu, 1e-12), max(vv, 1e-12)  # A sphere's axis has no length.
+    square = uu * vv - uv * uv
+    s = 0.0
+    if square > 1e-9 * uu * vv:  # Parallel axes are as near at any point.
+        s = min(max((uv * vw - uw * vv) / square, 0.0), 1.0)
+    t = (uv * s + vw) / vv
+    if t < 0.0:
+        s, t = min(max(-uw / uu, 0.0), 1.0), 0.0
+    elif t > 1.0:
+        s, t = min(max((uv - uw) / uu, 0.0), 1.0), 1.0
+    square = 0.0
+    for i in range(3):
+        points[0, i] = ends[2 * a, i] + s * (ends[2 * a + 1, i] - ends[2 * a, i])
+        points[1, i] = ends[2 * b, i] + t * (ends[2 * b + 1, i] - ends[2 * b, i])
+        square += (points[0, i] - points[1, i]) ** 2
+    return float(np.sqrt(square))
+
+
+@compiled
+def capsule_ends(capsules: Capsules, pose: Pose) -> Matrix:
+    """Return start and end of every capsule's axis in the root frame [m]. Shape (2 m, 3)."""
+    out = np.empty((2 * len(capsules.rows), 3))
+    for capsule in range(len(capsules.rows)):
+        row = capsules.rows[capsule]
+        for i in range(3):
+            out[2 * capsule, i] = out[2 * capsule + 1, i] = pose.origins[row, i]
+            for k in range(3):
+                out[2 * capsule, i] += pose.rotations[row, i, k] * capsules.starts[capsule, k]
+                out[2 * capsule + 1, i] += pose.rotations[row, i, k] * capsules.ends[capsule, k]
+    return out
+
+
+@compiled
+def far_apart(capsules: Capsules, ends: Matrix, a: int, b: int) -> bool:
+    """Tell cheaply that two capsules do not touch."""
+    square = 0.0
+    for i in range(3):
+        middle = ends[2 * a, i] + ends[2 * a + 1, i] - ends[2 * b, i] - ends[2 * b + 1, i]
+        square += 0.25 * middle * middle
+    reach = capsules.outer[a] + capsules.outer[b]
+    return bool(square > reach * reach)
+
+
+@compiled
+def goals_of(task: Task, points: Matrix, flexion: Vector) -> Goals:
     """Return what the keypoints, in the palm frame, ask of the robot."""
     n_fingers = len(task.fingers)
     tips, pairs = np.empty((n_fingers, 3)), np.empty((n_fingers, 3))
     pair_roots = np.empty(n_fingers)
     mean_scale = task.scales.mean()
+    posture, weights = task.rest.copy(), task.posture_weights.copy()
     thumb = points[4 + 4 * task.fingers[0]]
     for finger in range(n_fingers):
-        tip = points[4 + 4 * task.fingers[finger]]
+        human = task.fingers[finger]
+        tip = points[4 + 4 * human]
         gap = tip - thumb
-        distance = np.sqrt((gap * gap).sum())
-        contact = 1.0 / (1.0 + np.exp((distance - task.contact_distance) / task.contact_width))
+        distance = np.sqrt((gap * gap).sum()) - task.touch_gaps[finger]
+        contact = sigmoid((task.contact_distance - distance) / task.contact_width)
         weight = task.pair_weight + contact * (task.contact_weight - task.pair_weight)
         tips[finger] = task.wrist + task.scales[finger] * tip
         pairs[finger] = (1.0 - contact) * mean_scale * gap
         pair_roots[finger] = np.sqrt(weight)
-    flexion = human_flexion(points)
-    posture = task.rest.copy()
+        closed = sigmoid(
+            (flexion[3 * human : 3 * human + 3].sum() - task.closing_angle) / task.closing_width
+        )
+        weights += closed * task.closing_weights[:, finger]
     for joint in range(len(posture)):
         for k in range(15):
             posture[joint] += task.flexion[joint, k] * flexion[k]
-    return Goals(tips, pairs, pair_roots, posture)
+    return Goals(tips, pairs, pair_roots, posture, weights)
 
 
 @compiled
-def residuals(chains: Chains, goals: Goals, q: Vector) -> tuple[Vector, Matrix]:
-    """Return the weighted errors of tips and pairs and their derivatives by ``q``."""
-    n, n_fingers = len(q), len(goals.tips)
-    origins, axes = np.empty_like(chains.positions), np.empty_like(chains.positions)
-    tips, slopes = np.empty((n_fingers, 3)), np.empty((n_fingers, 3, n))
-    forward(chains, q, origins, axes, tips)
-    jacobian(chains, origins, axes, tips, slopes)
-    errors, matrix = np.empty(6 * n_fingers - 3), np.empty((6 * n_fingers - 3, n))
-    for finger in range(n_fingers):
+def sigmoid(x: float) -> float:
+    """Return 0 far below zero, 1 far above."""
+    return float(1.0 / (1.0 + np.exp(-x)))
+
+
+@compiled
+def add_row(hessian: Matrix, downhill: Vector, row: Vector, error: float) -> None:
+    """Add one residual and its derivatives to the normal equations (lower triangle)."""
+    for a in range(len(row)):
+        value = row[a]
+        if value != 0.0:  # A finger's row knows nothing of the other fingers' joints.
+            downhill[a] -= value * error
+            for b in range(a + 1):
+                hessian[a, b] += value * row[b]
+
+
+@compiled
+def add_tips(chains: Chains, goals: Goals, pose: Pose, hessian: Matrix, downhill: Vector) -> float:
+    """Add the errors of fingertips and of thumb-to-finger vectors; return their cost."""
+    n = len(downhill)
+    cost, row = 0.0, np.empty(n)
+    slopes = tip_jacobians(chains, pose, n)
+    for finger in range(len(goals.tips)):
+        root = goals.pair_roots[finger]
         for i in range(3):
-            row = 3 * finger + i
-            errors[row] = tips[finger, i] - goals.tips[finger, i]
-            matrix[row] = slopes[finger, i]
+            error = pose.tips[finger, i] - goals.tips[finger, i]
+            add_row(hessian, downhill, slopes[finger, i], error)
+            cost += error * error
             if finger > 0:
-                row += 3 * n_fingers - 3
-                root = goals.pair_roots[finger]
-                errors[row] = root * (tips[finger, i] - tips[0, i] - goals.pairs[finger, i])
-                for j in range(n):
-                    matrix[row, j] = root * (slopes[finger, i, j] - slopes[0, i, j])
-    return errors, matrix
+                for a in range(n):
+                    row[a] = root * (slopes[finger, i, a] - slopes[0, i, a])
+                error = root * (pose.tips[finger, i] - pose.tips[0, i] - goals.pairs[finger, i])
+                add_row(hessian, downhill, row, error)
+                cost += error * error
+    return cost
 
 
 @compiled
-def normal_equations(chains: Chains, task: Task, goals: Goals, q: Vector) -> tuple[Matrix, Vector]:
-    """Return the damped Hessian (lower triangle) and the downhill gradient of the cost."""
-    errors, matrix = residuals(chains, goals, q)
+def add_overlaps(
+    hand: tuple[Chains, Capsules], task: Task, pose: Pose, hessian: Matrix, downhill: Vector
+) -> float:
+    """Add how deep links overlap, so that they part; return the cost."""
+    chains, capsules = hand
+    n = len(downhill)
+    points, slopes, row = np.empty((2, 3)), np.empty((2, 3, n)), np.empty(n)
+    cost, root = 0.0, np.sqrt(task.overlap_weight)
+    ends = capsule_ends(capsules, pose)
+    for pair in range(len(capsules.pairs)):
+        a, b = capsules.pairs[pair]
+        if far_apart(capsules, ends, a, b):
+            continue
+        distance = nearest(ends, a, b, points)
+        depth = capsules.radii[a] + capsules.radii[b] - task.allowed_overlap - distance
+        if depth <= 0.0 or distance < 1e-6:  # Axes that cross have no side to part to.
+            continue
+        rows = (chains.starts[capsules.fingers[a]], capsules.rows[a])
+        write_slope(chains, pose, rows, points[0], slopes[0])
+        rows = (chains.starts[capsules.fingers[b]], capsules.rows[b])
+        write_slope(chains, pose, rows, points[1], slopes[1])
+        for column in range(n):
+            row[column] = 0.0
+            for i in range(3):
+                away = (points[0, i] - points[1, i]) / distance
+                row[column] -= root * away * (slopes[0, i, column] - slopes[1, i, column])
+        add_row(hessian, downhill, row, root * depth)
+        cost += task.overlap_weight * depth * depth
+    return cost
+
+
+@compiled
+def normal_equations(
+    hand: tuple[Chains, Capsules], task: Task, goals: Goals, start: Vector, q: Vector
+) -> tuple[Matrix, Vector, float]:
+    """Return the Hessian (lower triangle), the downhill gradient and the cost at ``q``."""
     n = len(q)
-    hessian = np.zeros((n, n))
-    downhill = task.posture_weights * (goals.posture - q)
-    for row in range(len(errors)):
-        for a in range(n):
-            value = matrix[row, a]
-            if value != 0.0:  # A finger's row knows nothing of the other fingers' joints.
-                downhill[a] -= value * errors[row]
-                for b in range(a + 1):
-                    hessian[a, b] += value * matrix[row, b]
+    pose = forward(hand[0], q)
+    hessian, downhill = np.zeros((n, n)), np.zeros(n)
+    cost = add_tips(hand[0], goals, pose, hessian, downhill)
+    cost += add_overlaps(hand, task, pose, hessian, downhill)
     for a in range(n):
-        hessian[a, a] += task.posture_weights[a] + task.damping
-    return hessian, downhill
+        to_posture, to_start = goals.posture[a] - q[a], start[a] - q[a]
+        weight = goals.posture_weights[a]
+        downhill[a] += weight * to_posture + task.stay_weight * to_start
+        hessian[a, a] += weight + task.stay_weight
+        cost += weight * to_posture * to_posture + task.stay_weight * to_start * to_start
+    return hessian, downhill, cost
 
 
 @compiled
-def solve(chains: Chains, task: Task, points: Matrix, q: Vector, box: Matrix) -> bool:
-    """Move ``q`` downhill inside ``box`` (lower, upper); tell whether all went well."""
-    goals = goals_of(task, points)
+def solve(hand: tuple[Chains, Capsules], task: Task, goals: Goals, q: Vector, box: Matrix) -> bool:
+    """Move ``q`` downhill inside ``box`` (lower, upper); tell whether all went well.
+
+    Levenberg-Marquardt: a step that does not help is taken back and damped more.
+    """
+    n = len(q)
+    damping, start = task.damping, q.copy()
+    hessian, downhill, cost = normal_equations(hand, task, goals, start, q)
     for _ in range(task.steps):
-        hessian, step = normal_equations(chains, task, goals, q)
-        for a in range(len(q)):
+        matrix, step = hessian.copy(), downhill.copy()
+        for a in range(n):
+            matrix[a, a] += damping
             # A joint pushed against its bound is no variable, or it would spoil the others' step.
             if (q[a] <= box[0, a] and step[a] < 0.0) or (q[a] >= box[1, a] and step[a] > 0.0):
                 step[a] = 0.0
-                hessian[a, :a] = 0.0
-                hessian[a + 1 :, a] = 0.0
-                hessian[a, a] = 1.0
-        if not cholesky_solve(hessian, step):
+                matrix[a, :a] = 0.0
+                matrix[a + 1 :, a] = 0.0
+                matrix[a, a] = 1.0
+        if not cholesky_solve(matrix, step):
             return False
-        for a in range(len(q)):
-            q[a] = min(max(q[a] + step[a], box[0, a]), box[1, a])
+        for a in range(n):
+            step[a] = min(max(q[a] + step[a], box[0, a]), box[1, a])
+        further, down, new_cost = normal_equations(hand, task, goals, start, step)
+        if new_cost <= cost:
+            q[:] = step
+            hessian, downhill, cost = further, down, new_cost
+            damping *= 0.3
+        else:
+            damping *= 8.0
     return bool(np.isfinite(q).all())
 
 

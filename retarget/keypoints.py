@@ -10,6 +10,7 @@ the thumb side of a right hand and away from the thumb of a left one: seen in th
 palm frames, the two are mirror images in y.
 """
 
+from types import ModuleType
 from typing import Final
 
 import numpy as np
@@ -41,25 +42,7 @@ def palm_frame(keypoints: npt.ArrayLike, side: Side = "right") -> Matrix:
     Raises:
         RetargetError: A keypoint is not finite, or the knuckles do not span a palm.
     """
-    points = _points(keypoints)
-    z = points[9] - points[WRIST]
-    across = points[5] - points[13]
-    length = float(np.sqrt(z @ z))
-    if length < MIN_PALM_WIDTH_M:
-        raise RetargetError(
-            f"Keypoints: wrist and middle knuckle are {1e3 * length:.1f} mm apart, "
-            f"at least {1e3 * MIN_PALM_WIDTH_M:.0f} mm needed. Are the keypoints in metres?"
-        )
-    z = z / length
-    x = _cross(across, z)
-    width = float(np.sqrt(x @ x))
-    if width < MIN_PALM_WIDTH_M:
-        raise RetargetError(
-            f"Keypoints: index and ring knuckle are {1e3 * width:.1f} mm apart across the palm, "
-            f"at least {1e3 * MIN_PALM_WIDTH_M:.0f} mm needed. Is the hand tracked?"
-        )
-    x = x / (width if side == "right" else -width)
-    return np.column_stack((x, _cross(z, x), z))
+    return _palm_frame(_points(keypoints), side)
 
 
 def to_palm(keypoints: npt.ArrayLike, side: Side = "right") -> Matrix:
@@ -70,10 +53,11 @@ def to_palm(keypoints: npt.ArrayLike, side: Side = "right") -> Matrix:
             or the hand is plainly the other one (or mirrored).
     """
     given = _points(keypoints)
-    points: Matrix = (given - given[WRIST]) @ palm_frame(given, side)
+    points: Matrix = _compiled().in_frame(given, _palm_frame(given, side))
     lengths = bone_lengths(points)
-    if lengths.min() < MIN_BONE_M or lengths.max() > MAX_BONE_M:
-        worst = int(np.argmin(lengths) if lengths.min() < MIN_BONE_M else np.argmax(lengths))
+    shortest, longest = float(lengths.min()), float(lengths.max())
+    if not (shortest >= MIN_BONE_M and longest <= MAX_BONE_M):  # Also where one is NaN.
+        worst = int(np.argmin(lengths) if shortest < MIN_BONE_M else np.argmax(lengths))
         raise RetargetError(
             f"Keypoints: the bone from {PARENTS[worst]} to {worst + 1} is "
             f"{1e3 * lengths[worst]:.1f} mm long, allowed {1e3 * MIN_BONE_M:.0f} to "
@@ -102,23 +86,33 @@ def handedness(points: Matrix) -> float:
     Args:
         points: In the palm frame of the side it is taken for [m]. Shape (21, 3).
     """
-    bones = (points[1:] - points[PARENTS]).reshape(5, 4, 3)[1:]
-    inner, outer = bones[:, 1:3], bones[:, 2:4]
-    sine = inner[..., 2] * outer[..., 0] - inner[..., 0] * outer[..., 2]  # (inner x outer) . y
-    cosine = (inner * outer).sum(axis=-1)
-    curl = np.arctan2(sine, cosine).sum() / 4.0
-    return float(curl / 0.35 + points[2, 0] / (0.15 * points[9, 2]))
+    return float(_compiled().handedness(points))
 
 
 def bone_lengths(points: Matrix) -> Vector:
     """Return the length of the bone that ends at each of the keypoints 1 to 20 [m]. Shape (20,)."""
-    bones = points[1:] - points[PARENTS]
-    lengths: Vector = np.sqrt((bones * bones).sum(axis=1))
+    lengths: Vector = _compiled().bone_lengths(points)
     return lengths
 
 
+def _palm_frame(points: Matrix, side: Side) -> Matrix:
+    frame: Matrix
+    frame, length, width = _compiled().palm_frame(points, side == "left")
+    if length < MIN_PALM_WIDTH_M:
+        raise RetargetError(
+            f"Keypoints: wrist and middle knuckle are {1e3 * length:.1f} mm apart, "
+            f"at least {1e3 * MIN_PALM_WIDTH_M:.0f} mm needed. Are the keypoints in metres?"
+        )
+    if width < MIN_PALM_WIDTH_M:
+        raise RetargetError(
+            f"Keypoints: index and ring knuckle are {1e3 * width:.1f} mm apart across the palm, "
+            f"at least {1e3 * MIN_PALM_WIDTH_M:.0f} mm needed. Is the hand tracked?"
+        )
+    return frame
+
+
 def _points(keypoints: npt.ArrayLike) -> Matrix:
-    points = np.asarray(keypoints, dtype=np.float64)
+    points = np.ascontiguousarray(keypoints, dtype=np.float64)
     if points.shape != (21, 3):
         raise RetargetError(f"Keypoints: shape {points.shape}, expected (21, 3).")
     if not np.isfinite(points).all():
@@ -127,13 +121,8 @@ def _points(keypoints: npt.ArrayLike) -> Matrix:
     return points
 
 
-def _cross(a: Vector, b: Vector) -> Vector:
-    # np.cross costs 20 us on one pair of vectors, a fifth of a frame's budget.
-    product: Vector = np.array(
-        (
-            a[1] * b[2] - a[2] * b[1],
-            a[2] * b[0] - a[0] * b[2],
-            a[0] * b[1] - a[1] * b[0],
-        )
-    )
-    return product
+def _compiled() -> ModuleType:
+    # Here and not above: it loads numba, which takes 0.4 s that a mere import should not cost.
+    from dexhil.retarget import palm  # noqa: PLC0415
+
+    return palm

@@ -1,11 +1,14 @@
 """Fast forward kinematics of fingers, from a kinematic table."""
 
+from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.models.kinematics import Joint, Kinematics
+from dexhil.retarget.arrays import Capsules, Chains, Pose
 from dexhil.retarget.errors import RetargetError
 
 
@@ -21,6 +24,7 @@ class FingerModel:
     Attributes:
         fingers: Their names, in the order of ``kinematics.tips`` (thumb first).
         chains: The hand as arrays, for compiled code.
+        capsules: Its round links that should not meet, likewise.
         limits: Of the commanded joints [rad]. Shape (n, 2).
         flexion_gains: How much each commanded joint bends each finger towards +x, coupled
             joints included; zero for sideways joints and the thumb. Shape (fingers, n).
@@ -38,27 +42,24 @@ class FingerModel:
         self.fingers = tuple(kinematics.tips)
         self.limits = kinematics.position_limits
         self.n_joints = len(kinematics.joint_names)
-        self.chains = kernels.Chains(**_chains(kinematics))
-        self._origins = np.empty_like(self.chains.positions)
-        self._axes = np.empty_like(self.chains.positions)
-        self._tips = np.empty((len(self.fingers), 3))
+        self.chains = Chains(**_chains(kinematics))
+        self.capsules = Capsules(**_capsules(kinematics, self.fingers))
         self.flexion_gains = self._flexion_gains()
 
     def tips(self, joint_positions: Vector) -> Matrix:
         """Return the fingertips [m]. Shape (fingers, 3)."""
-        self._forward(joint_positions)
-        return self._tips.copy()
+        tips: Matrix = self._forward(joint_positions).tips
+        return tips
 
     def points(self, joint_positions: Vector) -> tuple[Matrix, Matrix]:
         """Return joint origins in the order of ``chains``, shape (rows, 3), and fingertips [m]."""
-        self._forward(joint_positions)
-        return self._origins.copy(), self._tips.copy()
+        pose = self._forward(joint_positions)
+        return pose.origins, pose.tips
 
     def jacobian(self, joint_positions: Vector) -> Matrix:
         """Return d tips / d joint_positions [m/rad]. Shape (fingers, 3, n)."""
-        self._forward(joint_positions)
-        out = np.empty((len(self.fingers), 3, self.n_joints))
-        self._kernels.jacobian(self.chains, self._origins, self._axes, self._tips, out)
+        pose = self._forward(joint_positions)
+        out: Matrix = self._kernels.tip_jacobians(self.chains, pose, self.n_joints)
         return out
 
     def reach(self, origin: Vector, *, samples: int = 3000) -> Vector:
@@ -77,21 +78,22 @@ class FingerModel:
 
     def _flexion_gains(self) -> Matrix:
         # With straight fingers, a joint that bends its finger has its axis along the palm's y.
-        self._forward(np.clip(np.zeros(self.n_joints), *self.limits.T))
+        axes = self._forward(np.clip(np.zeros(self.n_joints), *self.limits.T)).axes
         gains = np.zeros((len(self.fingers), self.n_joints))
         for finger in range(1, len(self.fingers)):
             for row in range(*self.chains.starts[finger : finger + 2]):
-                if abs(self._axes[row, 1]) > 0.8:
-                    turn = self.chains.multipliers[row] * np.sign(self._axes[row, 1])
+                if abs(axes[row, 1]) > 0.8:
+                    turn = self.chains.multipliers[row] * np.sign(axes[row, 1])
                     gains[finger, self.chains.columns[row]] += turn
         return gains
 
-    def _forward(self, joint_positions: Vector) -> None:
+    def _forward(self, joint_positions: Vector) -> Pose:
         if joint_positions.shape != (self.n_joints,):
             raise RetargetError(
                 f"Joint positions have shape {joint_positions.shape}, expected ({self.n_joints},)."
             )
-        self._kernels.forward(self.chains, joint_positions, self._origins, self._axes, self._tips)
+        pose: Pose = self._kernels.forward(self.chains, joint_positions)
+        return pose
 
 
 def _chains(kinematics: Kinematics) -> dict[str, Any]:
@@ -126,6 +128,51 @@ def _chains(kinematics: Kinematics) -> dict[str, Any]:
         "offsets": np.array(offsets, dtype=np.float64),
         "tips": np.array(tips),
     }
+
+
+def _capsules(kinematics: Kinematics, fingers: tuple[str, ...]) -> dict[str, Any]:
+    """Return the fields of `Capsules`: the round geoms of moving links.
+
+    Two links should not meet if they belong to different fingers; the last links of
+    thumb and finger may, or they could not pinch.
+    """
+    found: list[tuple[int, int, Vector, Vector, float]] = []
+    last_rows, row = [], -1
+    for finger, name in enumerate(fingers):
+        pose = np.eye(4)
+        moving = False
+        for joint in _path(kinematics, kinematics.tips[name]):
+            if joint.type == "fixed":
+                pose = pose @ _transform(joint)
+            else:
+                row, pose, moving = row + 1, np.eye(4), True
+            for geom in kinematics.geoms.get(joint.child, ()) if moving else ():
+                if geom["type"] != "box":
+                    ends = _axis(geom)
+                    placed = ends @ pose[:3, :3].T + pose[:3, 3]
+                    found.append((finger, row, placed[0], placed[1], float(geom["radius"])))
+        last_rows.append(row)
+    pairs = [
+        (a, b)
+        for a, b in combinations(range(len(found)), 2)
+        if found[a][0] != found[b][0]
+        and not (found[a][0] == 0 and found[a][1] == last_rows[0] and found[b][1] in last_rows)
+    ]
+    return {
+        "fingers": np.array([one[0] for one in found], dtype=np.int64),
+        "rows": np.array([one[1] for one in found], dtype=np.int64),
+        "starts": np.array([one[2] for one in found]).reshape(-1, 3),
+        "ends": np.array([one[3] for one in found]).reshape(-1, 3),
+        "radii": np.array([one[4] for one in found]),
+        "outer": np.array([one[4] + np.linalg.norm(one[3] - one[2]) / 2.0 for one in found]),
+        "pairs": np.array(pairs, dtype=np.int64).reshape(-1, 2),
+    }
+
+
+def _axis(geom: Mapping[str, Any]) -> Matrix:
+    """Return the ends of a capsule's axis, or a sphere's centre twice [m]. Shape (2, 3)."""
+    ends = (geom["position"],) * 2 if geom["type"] == "sphere" else (geom["from"], geom["to"])
+    return np.array(ends, dtype=np.float64)
 
 
 def _path(kinematics: Kinematics, link: str) -> list[Joint]:

@@ -5,15 +5,19 @@ Minimised over the commanded joints q, in the robot's palm frame:
     sum_f |tip_f(q) - wrist - s_f h_f|^2                                   each tip
     + sum_f w_f |tip_f(q) - tip_thumb(q) - (1 - c_f) s (h_f - h_thumb)|^2  each pair with the thumb
     + sum_j p_j |q_j - posture_j(human flexion)|^2                         the shape of fingers
+    + w_o sum max(0, depth)^2                                              links that meet
+    + w_s |q - q_start|^2                                                  smoothness
 
 h are human fingertips in the palm frame, s_f = robot reach / human reach and s
 their mean. The contact c_f = sigmoid((d0 - d_f) / width) of the human gap d_f
 rises smoothly where a threshold would jump: it takes the target gap to zero and
 raises the pair's weight w_f from ``pair_weight`` to ``contact_weight``, so that a
 pinch of the person becomes a touch of the robot. The posture makes a fist a fist:
-fingertips alone do not tell how a finger is bent.
+fingertips alone do not tell how a finger is bent. It is weak while a finger is open,
+where tips matter, and strong once it is closed, where its shape does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +25,7 @@ import numpy.typing as npt
 
 from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.models.kinematics import Kinematics
+from dexhil.retarget.arrays import Task
 from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.human import HumanHand, HumanProportions
 from dexhil.retarget.keypoints import FINGERS, to_palm
@@ -40,21 +45,35 @@ class RetargetConfig:
         side_weight: Pull of the fingers' sideways joints to the open hand [m²/rad²]. Sideways
             and twist are one motion of a curled finger; without it LEAP's fingers flip.
         thumb_weight: Pull of the thumb's joints to the open hand [m²/rad²].
+        closing_weight: What a closed finger adds to ``posture_weight`` [m²/rad²].
+        closing_angle_rad: Human flexion at which a finger counts as half closed [rad].
+        closing_width_rad: How gradually it does [rad].
+        overlap_weight: Of links of different fingers that meet, against 1 for wrist vectors.
+        allowed_overlap_m: How deep they may overlap: their shapes are only capsules [m].
+        stay_weight: Pull to where the solve starts [m²/rad²].
         damping: Of each Gauss-Newton step [m²/rad²].
         steps: Gauss-Newton steps per frame.
+        follow: Share of the way from the last answer to the solution that the answer goes.
         max_step_rad: Largest motion of any joint per frame [rad].
     """
 
-    pair_weight: float = 0.3
-    contact_weight: float = 30.0
+    pair_weight: float = 0.35
+    contact_weight: float = 15.0
     contact_distance_m: float = 0.02
-    contact_width_m: float = 0.005
-    posture_weight: float = 2e-4
-    side_weight: float = 5e-4
+    contact_width_m: float = 0.004
+    posture_weight: float = 3e-5
+    side_weight: float = 2e-4
     thumb_weight: float = 2e-5
-    damping: float = 5e-3
+    closing_weight: float = 4e-4
+    closing_angle_rad: float = 2.8
+    closing_width_rad: float = 0.3
+    overlap_weight: float = 8.0
+    allowed_overlap_m: float = 0.001
+    stay_weight: float = 5e-4
+    damping: float = 1e-3
     steps: int = 4
-    max_step_rad: float = 0.25
+    follow: float = 0.8
+    max_step_rad: float = 0.6
 
 
 class Retargeter:
@@ -67,6 +86,9 @@ class Retargeter:
         kinematics: The robot hand.
         human: The person's proportions; an average adult if not given.
         config: Weights and budget.
+        start: Keypoints in the palm frame (21, 3) [m] to joints near the solution [rad]. With it
+            every frame is solved afresh, from there and pulled there where tips leave a choice,
+            so that a bad frame is forgotten; without it, from the last answer.
     """
 
     def __init__(
@@ -75,12 +97,19 @@ class Retargeter:
         *,
         human: HumanProportions | None = None,
         config: RetargetConfig | None = None,
+        start: Callable[[Matrix], Vector] | None = None,
     ) -> None:
-        from dexhil.retarget import kernels  # noqa: PLC0415 - loads the compiler, see FingerModel
+        # Here and not above: they load the compiler, see `FingerModel`.
+        from dexhil.retarget import kernels, palm  # noqa: PLC0415
 
         config = config or RetargetConfig()
         human = human or HumanHand().proportions
         self._kernels = kernels
+        self._palm = palm
+        self._side = kinematics.side
+        self._thumb_offset = human.thumb_offset
+        self._start = start
+        self._follow = config.follow
         self._max_step_rad = config.max_step_rad
         self.model = FingerModel(kinematics)
         self.joint_names = kinematics.joint_names
@@ -91,25 +120,33 @@ class Retargeter:
         self._low, self._high = np.ascontiguousarray(self.model.limits.T)
         self._open = np.clip(_open_posture(kinematics), self._low, self._high)
         flexion = _flexion_map(self.model, self.fingers)
-        flexing = self.model.flexion_gains.any(axis=0)
+        touch_gaps = np.concatenate((np.zeros(1), human.touch_gaps))[self.fingers]
+        self._flexing = flexing = self.model.flexion_gains.any(axis=0)
         thumb = np.isin(kinematics.joint_names, kinematics.chains["thumb"])
         weights = np.where(thumb, config.thumb_weight, config.side_weight)
-        self._task = kernels.Task(
+        self._task = Task(
             fingers=self.fingers,
             scales=self.scales,
             wrist=self.wrist,
             rest=np.where(flexing, 0.0, self._open),
             flexion=flexion,
             posture_weights=np.where(flexing, config.posture_weight, weights),
+            closing_weights=np.where(self.model.flexion_gains.T > 0.0, config.closing_weight, 0.0),
+            closing_angle=config.closing_angle_rad,
+            closing_width=config.closing_width_rad,
+            touch_gaps=touch_gaps,
             pair_weight=config.pair_weight,
             contact_weight=config.contact_weight,
             contact_distance=config.contact_distance_m,
             contact_width=config.contact_width_m,
+            overlap_weight=config.overlap_weight,
+            allowed_overlap=config.allowed_overlap_m,
+            stay_weight=config.stay_weight,
             damping=config.damping,
             steps=config.steps,
         )
         self.reset(self._open)
-        self._solve(HumanHand().keypoints(np.zeros((5, 4))))
+        self._solve(HumanHand().keypoints(np.zeros((5, 4))))  # In either palm frame, a hand.
         self.reset(self._open)
 
     def reset(self, joint_positions: npt.ArrayLike) -> None:
@@ -138,20 +175,26 @@ class Retargeter:
         Raises:
             RetargetError: The keypoints are not a plausible right hand, or the solver failed.
         """
-        return self._solve(to_palm(keypoints)).copy()
+        points = to_palm(keypoints, self._side)
+        points[1:5] += self._thumb_offset
+        return self._solve(points).copy()
 
     def _solve(self, points: Matrix) -> Vector:
+        goals = self._kernels.goals_of(self._task, points, self._palm.flexion(points))
+        box = np.empty((2, len(self._q)))
+        np.maximum(self._low, self._q - self._max_step_rad, out=box[0])
+        np.minimum(self._high, self._q + self._max_step_rad, out=box[1])
         q = self._q.copy()
-        box = np.stack(
-            (
-                np.maximum(self._low, q - self._max_step_rad),
-                np.minimum(self._high, q + self._max_step_rad),
-            )
-        )
-        if not self._kernels.solve(self.model.chains, self._task, points, q, box):
+        if self._start is not None:
+            fresh = self._start(points)
+            goals = goals._replace(posture=np.where(self._flexing, goals.posture, fresh))
+            q = np.clip(fresh, *box)
+        if not self._kernels.solve(
+            (self.model.chains, self.model.capsules), self._task, goals, q, box
+        ):
             raise RetargetError("Retargeter: the solver failed on these keypoints. Hold the hand.")
-        self._q = q
-        return q
+        self._q += self._follow * (q - self._q)
+        return self._q
 
 
 def _human_row(kinematics: Kinematics, finger: str) -> int:

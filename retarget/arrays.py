@@ -1,0 +1,138 @@
+"""What compiled code works on: a hand, what is asked of it, and where it is, as arrays."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dexhil.drivers.arrays import Matrix, Vector
+
+Indices = npt.NDArray[np.int64]
+
+
+class Chains(NamedTuple):
+    """The joints of all fingers in rows, finger after finger, root to tip.
+
+    Attributes:
+        starts: First row of each finger, and the number of rows. Shape (fingers + 1,).
+        positions: Row's frame in the frame of the row before [m]. Shape (rows, 3).
+        rotations: Same, at joint angle zero. Shape (rows, 3, 3).
+        axes: Joint axis in the row's frame. Shape (rows, 3).
+        columns: Commanded joint that moves the row. Shape (rows,).
+        multipliers: Joint angle per commanded angle; not 1 for coupled joints. Shape (rows,).
+        offsets: Joint angle at commanded angle zero [rad]. Shape (rows,).
+        tips: Fingertip in the frame of the finger's last row [m]. Shape (fingers, 3).
+    """
+
+    starts: Indices
+    positions: Matrix
+    rotations: Matrix
+    axes: Matrix
+    columns: Indices
+    multipliers: Vector
+    offsets: Vector
+    tips: Matrix
+
+
+class Capsules(NamedTuple):
+    """Round links that should not meet.
+
+    Attributes:
+        fingers: Finger of each. Shape (m,).
+        rows: Row of `Chains` that each moves with. Shape (m,).
+        starts: One end, in the row's frame [m]. Shape (m, 3).
+        ends: The other end [m]. Shape (m, 3).
+        radii: [m]. Shape (m,).
+        outer: Radii of the spheres around them [m]. Shape (m,).
+        pairs: Which two should not meet. Shape (k, 2).
+    """
+
+    fingers: Indices
+    rows: Indices
+    starts: Matrix
+    ends: Matrix
+    radii: Vector
+    outer: Vector
+    pairs: Indices
+
+
+class Task(NamedTuple):
+    """What the solver minimises; see `dexhil.retarget.retargeter`.
+
+    Attributes:
+        fingers: Human finger (0 thumb to 4 little) of each robot finger. Shape (fingers,).
+        scales: Robot reach by human reach. Shape (fingers,).
+        wrist: Where the robot's wrist is in its palm frame [m]. Shape (3,).
+        touch_gaps: Human gap at which thumb and finger touch [m]; the thumb's own is unused.
+            Shape (fingers,).
+        rest: Posture at human flexion zero [rad]. Shape (n,).
+        flexion: Posture per human flexion. Shape (n, 15).
+        posture_weights: [m²/rad²]. Shape (n,).
+        closing_weights: What a closed finger adds to these [m²/rad²]. Shape (n, fingers).
+        closing_angle: Human flexion of knuckle, middle and end joint together at which a finger
+            counts as half closed [rad].
+        closing_width: How gradually it does [rad].
+        pair_weight: Of thumb-to-fingertip vectors out of contact.
+        contact_weight: The same in contact.
+        contact_distance: Human gap at which contact is half on [m].
+        contact_width: How gradually it comes on [m].
+        overlap_weight: Of links that meet.
+        allowed_overlap: How deep they may [m].
+        stay_weight: Pull to where the solve starts [m²/rad²].
+        damping: Of each Gauss-Newton step [m²/rad²].
+        steps: Gauss-Newton steps per frame.
+    """
+
+    fingers: Indices
+    scales: Vector
+    wrist: Vector
+    touch_gaps: Vector
+    rest: Vector
+    flexion: Matrix
+    posture_weights: Vector
+    closing_weights: Matrix
+    closing_angle: float
+    closing_width: float
+    pair_weight: float
+    contact_weight: float
+    contact_distance: float
+    contact_width: float
+    overlap_weight: float
+    allowed_overlap: float
+    stay_weight: float
+    damping: float
+    steps: int
+
+
+class Goals(NamedTuple):
+    """A `Task` for one frame of keypoints.
+
+    Attributes:
+        tips: Where each fingertip should be [m]. Shape (fingers, 3).
+        pairs: From the thumb's tip to each fingertip; the thumb's own row is zero [m]. Same shape.
+        pair_roots: Square roots of the pairs' weights. Shape (fingers,).
+        posture: Where joints are pulled to [rad]. Shape (n,).
+        posture_weights: How hard [m²/rad²]. Shape (n,).
+    """
+
+    tips: Matrix
+    pairs: Matrix
+    pair_roots: Vector
+    posture: Vector
+    posture_weights: Vector
+
+
+class Pose(NamedTuple):
+    """A hand at some joint angles, in the root frame.
+
+    Attributes:
+        origins: Of each row's joint [m]. Shape (rows, 3).
+        axes: Of each row's joint. Shape (rows, 3).
+        rotations: Of each row's link. Shape (rows, 3, 3).
+        tips: [m]. Shape (fingers, 3).
+    """
+
+    origins: Matrix
+    axes: Matrix
+    rotations: Matrix
+    tips: Matrix

@@ -106,6 +106,18 @@ class JointCommand:
         freeze_fields(self, "joint_positions")
 
 
+def check_motion(speed: float, watchdog_s: float) -> None:
+    """Refuse what no arm or hand may be configured to.
+
+    Raises:
+        ValueError: With the unit.
+    """
+    if not 0 < speed <= 1:
+        raise ValueError(f"speed is {speed:g}, allowed above 0 to 1")
+    if not 0 < watchdog_s <= 1:
+        raise ValueError(f"watchdog_s is {watchdog_s:g} s, must be above 0, up to 1 s")
+
+
 SpecT = TypeVar("SpecT", bound=JointSpec)
 ObservationT = TypeVar("ObservationT", bound=JointObservation)
 CommandT = TypeVar("CommandT", bound=JointCommand)

@@ -62,7 +62,8 @@ class StreamedJoints:
     _worker: Worker | None = None
     _newest: Sample | None
     _observed: tuple[Sample, Any] | None
-    _target: tuple[Vector, float] | None  # And when it was commanded [s].
+    _target: tuple[Vector, float] | None  # And when it was commanded [s]. The caller's to write.
+    _held_s: float  # When it last held for want of samples: older commands are void.
     _setpoint: Vector
     _seen_at: Vector  # Where the set point was when a measured value last changed.
     _stirred_s: float  # When the set point was last still there.
@@ -142,17 +143,15 @@ class StreamedJoints:
         if sample is None:
             raise ConnectionError(self._trouble)
         if self._observed is None or self._observed[0] is not sample:
-            self._observed = (sample, self._make_observation(sample))
+            observation = self.observation_type(
+                stamp_s=sample.stamp_s,
+                joint_positions=sample.positions,
+                joint_velocities=sample.velocities,
+                joint_efforts=sample.efforts,
+                **sample.extras,
+            )
+            self._observed = (sample, observation)
         return self._observed[1]
-
-    def _make_observation(self, sample: Sample) -> Any:
-        return self.observation_type(
-            stamp_s=sample.stamp_s,
-            joint_positions=sample.positions,
-            joint_velocities=sample.velocities,
-            joint_efforts=sample.efforts,
-            **sample.extras,
-        )
 
     @final
     def _enable(self) -> None:
@@ -273,12 +272,14 @@ class StreamedJoints:
         # A stall must not become a leap.
         elapsed_s = min(now_s - self._walked_s, 0.05)
         self._walked_s = now_s
+        if hold:
+            self._held_s = now_s
         if self._target is None:
             return
+        # Never cleared here: that would lose what is commanded at this very moment.
         target, commanded_s = self._target
-        if hold or now_s - commanded_s > self.spec.watchdog_s:
-            self._target = None  # It takes a new command to go on.
-            return
+        if commanded_s <= self._held_s or now_s - commanded_s > self.spec.watchdog_s:
+            return  # It takes a new command to go on.
         left_s = max(commanded_s + self.ramp_s - now_s, 0.0)
         step = (target - self._setpoint) * (elapsed_s / (left_s + elapsed_s) if elapsed_s else 0.0)
         reach = self.spec.velocity_limits * elapsed_s
@@ -362,18 +363,17 @@ class StreamedJoints:
     def _wait_for_first_sample(self, timeout_s: float) -> None:
         give_up_s = time.monotonic() + timeout_s
         self._setpoint = self._seen_at = np.zeros(self.spec.n_joints)
-        self._target = None
+        self._target, self._held_s = None, -np.inf
         self._walked_s = self._fresh_s = self._stirred_s = self.clock.now_s()
-        while self._newest is None:
+        while True:
             sample = self._poll()
             if sample is not None:
                 self._accept(sample, self.clock.now_s())
-            elif time.monotonic() > give_up_s:
+            if self._newest is not None:
+                return
+            if time.monotonic() > give_up_s:
                 raise TimeoutError(self._trouble)
-            else:
-                time.sleep(min(0.005, self.period_s))
-            if self._newest is None and time.monotonic() > give_up_s:
-                raise TimeoutError(self._trouble)
+            time.sleep(min(0.005, self.period_s))
 
     @final
     def _require_to_be_alone(self) -> None:

@@ -1,4 +1,4 @@
-"""A arm in the simulated world."""
+"""An arm in the simulated world."""
 
 from dataclasses import dataclass
 

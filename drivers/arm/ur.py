@@ -17,6 +17,7 @@ from dexhil.drivers.arm.arm import Arm, ArmObservation, ArmSpec
 from dexhil.drivers.arm.ur_session import PLAYING, RUNNING, State, safety_trouble
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock
+from dexhil.drivers.joints import check_motion
 from dexhil.drivers.models.kinematics import load_kinematics
 from dexhil.drivers.streamed import Sample, StreamedJoints
 
@@ -71,8 +72,7 @@ class UrConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value:g}{unit}, allowed {low:g} to {high:g}{unit}")
-        if not 0 < self.speed <= 1:
-            raise ValueError(f"speed is {self.speed:g}, must be above 0 and at most 1")
+        check_motion(self.speed, self.watchdog_s)
 
 
 class UrArm(StreamedJoints, Arm):

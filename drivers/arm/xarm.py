@@ -15,6 +15,7 @@ from dexhil.drivers.arm.arm import Arm, ArmSpec
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.errors import ConfigError
+from dexhil.drivers.joints import check_motion
 from dexhil.drivers.models.kinematics import load_kinematics
 from dexhil.drivers.streamed import Differentiator, Sample, StreamedJoints
 from dexhil.drivers.wire.sockets import TcpWire
@@ -85,10 +86,7 @@ class XArmConfig:
         for port in (self.control_port, self.report_port):
             if not 0 < port < 65536:
                 raise ValueError(f"port is {port}, must be within 1 to 65535")
-        if not 0 < self.speed <= 1:
-            raise ValueError(f"speed is {self.speed:g}, must be above 0 and up to 1")
-        if not 0 < self.watchdog_s <= 1:
-            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0, up to 1 s")
+        check_motion(self.speed, self.watchdog_s)
 
 
 class XArm(StreamedJoints, Arm):

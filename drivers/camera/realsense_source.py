@@ -7,6 +7,7 @@ sensors free for other programs.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,8 +132,9 @@ class SensorSource(FrameSource):
     def stop(self) -> None:
         sensors, self._sensors = self._sensors, []
         for sensor in sensors:
-            sensor.stop()
-            sensor.close()
+            for end in (sensor.stop, sensor.close):
+                with suppress(RuntimeError):  # It was not started yet, or is unplugged.
+                    end()
         self._syncer = None
 
 

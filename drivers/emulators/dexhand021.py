@@ -24,8 +24,8 @@ SLACK = 0.02  # Rounding of a target at a limit is no target beyond it [rad].
 class DexHand021Emulator(Emulator):
     """Angles in, angles out. A board that hears nothing holds what it was told last.
 
-    Its own verbs are ``error BOARD CODE``, ``reboot BOARD``, ``press FINGER NEWTON`` and
-    ``no_tactile``.
+    Its own verbs are ``error BOARD CODE``, ``reboot BOARD``, ``press FINGER NEWTON``,
+    ``no_tactile`` and ``left``, which makes it a left hand.
     """
 
     kind = "hand"
@@ -48,22 +48,23 @@ class DexHand021Emulator(Emulator):
         self._due_s = [0.0] * dexhand.N_BOARDS
         self._forces = [0.0] * len(dexhand.TACTILE_BOARDS)
         self._tactile = True
+        self._hand = dexhand.RIGHT_HAND
         self._n_commands = self._out_of_range = 0
         self._said: list[dexhand.Feedback | None] = [None] * dexhand.N_BOARDS
 
     def received(self, link: EmulatedLink[Any], message: CanFrame, client: Any) -> None:
         del link, client
-        said = dexhand.parse_host(message)
+        said = dexhand.parse_host(message, self._hand)
         if isinstance(said, dexhand.Command):
             self._drive(said)
         elif isinstance(said, dexhand.ClearError):
             self._errors[said.board] = 0
-            self._link.send(dexhand.ack(dexhand.Ack(said.board, clears_error=True)))
+            self._link.send(dexhand.ack(dexhand.Ack(said.board, clears_error=True), self._hand))
         elif isinstance(said, dexhand.FeedbackConfig):
             periodic = said.enable and said.mode is dexhand.FeedbackMode.PERIODIC
             self._periods_s[said.board] = said.period_s if periodic else 0.0
             self._due_s[said.board] = self.now_s
-            self._link.send(dexhand.ack(dexhand.Ack(said.board, clears_error=False)))
+            self._link.send(dexhand.ack(dexhand.Ack(said.board, clears_error=False), self._hand))
 
     def step(self, dt_s: float) -> None:
         self._motion.step(dt_s, np.where(self._on, self._targets, self._motion.positions))
@@ -72,10 +73,11 @@ class DexHand021Emulator(Emulator):
             soon_s = self.now_s + 0.5 * self.period_s
             if self._periods_s[board] and soon_s >= self._due_s[board]:
                 self._due_s[board] = max(self._due_s[board] + self._periods_s[board], self.now_s)
-                self._link.send(dexhand.feedback(self._feedback(board)))
+                self._link.send(dexhand.feedback(self._feedback(board), self._hand))
             if self._errors[board] and self.now_s >= self._errors_due_s[board]:
                 self._errors_due_s[board] = self.now_s + ERROR_S
-                self._link.send(dexhand.error(dexhand.BoardError(board, self._errors[board])))
+                error = dexhand.BoardError(board, self._errors[board])
+                self._link.send(dexhand.error(error, self._hand))
 
     def state(self) -> dict[str, Any]:
         return {
@@ -100,6 +102,8 @@ class DexHand021Emulator(Emulator):
             self._forces[int(values[0])] = float(values[1])
         elif verb == "no_tactile" and not values:
             self._tactile = False
+        elif verb == "left" and not values:
+            self._hand = dexhand.LEFT_HAND
         else:
             super().control(verb, *values)
 

@@ -128,9 +128,10 @@ class ReplayGlove(Glove):
         path, driver, options = self._config.path, about.get("driver"), about.get("options")
         if not isinstance(driver, str) or not isinstance(options, dict):
             raise ConfigError(f"{self}: {path} does not say which glove it was captured from.")
-        if options.get("side", "right") != self._config.side:
+        side = options.get("side", "right")
+        if side != self._config.side:
             raise ConfigError(
-                f"{self}: {path} was captured from the {options['side']} hand, "
+                f"{self}: {path} was captured from the {side} hand, "
                 f"this is the {self._config.side} one. Set `side`."
             )
         glove_type = cast("Any", load("glove", driver))

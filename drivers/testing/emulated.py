@@ -8,15 +8,13 @@ One process serves the whole class and is reset before every test. Its knobs are
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import pytest
 
-from dexhil.drivers.device import State
 from dexhil.drivers.emulators import EmulatorProcess, RemoteFaults
 from dexhil.drivers.registry import AnyDevice, RigEntry
-from dexhil.drivers.testing.plugin import settled_health
+from dexhil.drivers.testing.plugin import lent
 
 
 class Emulated:
@@ -56,10 +54,6 @@ class Emulated:
             driver=self.driver or process.driver,
             options={**process.options, **self.options},
         )
-        with ExitStack() as stack:
-            device = entry.build()
-            stack.callback(device.disconnect)
+        device = entry.build()
+        with lent(device, request):
             yield device
-            health = settled_health(device)
-        assert device.state is State.DISCONNECTED
-        assert health.ok or request.node.get_closest_marker("expects_fault"), health.reasons

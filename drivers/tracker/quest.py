@@ -1,31 +1,19 @@
 """The wrist as a Quest headset sees it: it drives an arm without a cube to hold."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from dexhil.drivers.clock import Clock
-from dexhil.drivers.glove.listening import HandSample, check_stream, table
-from dexhil.drivers.glove.quest import QuestHandDecoder, Transport, quest_wire
+from dexhil.drivers.glove.listening import HandSample, table
+from dexhil.drivers.glove.quest import QuestGloveConfig, QuestHandDecoder, quest_wire
 from dexhil.drivers.listener import Listener
 from dexhil.drivers.tracker.tracker import Tracker, TrackerObservation, TrackerSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuestTrackerConfig:
-    """How to build a ``QuestTracker``. Attributes as in ``QuestGloveConfig``."""
-
-    side: Literal["left", "right"] = "right"
-    transport: Transport = "udp"
-    port: int = 9000
-    rate_hz: float = 60.0
-    silence_s: float = 1.0
-    capture: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_stream(self.rate_hz, self.silence_s)
+class QuestTrackerConfig(QuestGloveConfig):
+    """How to build a ``QuestTracker``. It listens to the same stream as a ``QuestGlove``."""
 
 
 class QuestTracker(Tracker):

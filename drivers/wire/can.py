@@ -176,6 +176,27 @@ def _frame(message: can.Message) -> CanFrame:
     )
 
 
+class FrameClock:
+    """A device's own time, by the period of its frames and the adapter's stamps.
+
+    By the time of reading, frames that were read late, and then at once, would look like a leap.
+
+    Args:
+        period_s: Frames are never nearer to each other than this [s].
+    """
+
+    def __init__(self, period_s: float) -> None:
+        self._period_s = period_s
+        self._time_s = self._frame_s = 0.0
+
+    def __call__(self, frame_s: float) -> float:
+        """Return the device's time [s] given ``CanFrame.time_s`` of its newest frame [s]."""
+        elapsed_s = min(frame_s - self._frame_s, 1.0) if frame_s else 0.0
+        self._time_s += max(elapsed_s, self._period_s)
+        self._frame_s = frame_s
+        return self._time_s
+
+
 class CanWire(Link[CanFrame]):
     """A CAN bus.
 

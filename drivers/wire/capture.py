@@ -104,10 +104,11 @@ def read_capture(path: Path) -> Capture:
 
 def _unused(path: Path) -> Path:
     """Return a path at which there is nothing: reconnecting must not destroy a capture."""
+    name = path.stem
     for number in count(2):
         if not path.exists():
             return path
-        path = path.with_name(f"{path.name.split('.')[0]}.{number}{path.suffix}")
+        path = path.with_name(f"{name}.{number}{path.suffix}")
     raise AssertionError  # ``count`` does not end.
 
 

@@ -1,7 +1,8 @@
 """The CAN-FD protocol of the DexRobot DexHand021. Little-endian.
 
-Six boards drive two motors each; a right hand's boards are 0x07 to 0x0C. A frame's identifier
-is what it says plus the board's number. Layouts are those of the maker's driver, DexRobot
+Six boards drive two motors each: 0x01 to 0x06 in a left hand, 0x07 to 0x0C in a right one. A
+frame's identifier is what it says plus the board's number. ``hand`` in what follows is the
+number of the first board. Layouts are those of the maker's driver, DexRobot
 pyzlg_dexhand 316575a.
 """
 
@@ -12,7 +13,7 @@ from enum import IntEnum
 
 from dexhil.drivers.wire.can import CanFrame
 
-RIGHT_HAND = 0x07  # The first board.
+LEFT_HAND, RIGHT_HAND = 0x01, 0x07  # The first board.
 N_BOARDS = 6
 # By board: the two motors.
 MOTORS = (
@@ -178,27 +179,27 @@ class BoardError:
 # -- What a host sends -----------------------------------------------------------------
 
 
-def command(what: Command) -> CanFrame:
+def command(what: Command, hand: int = RIGHT_HAND) -> CanFrame:
     """Have the motors of one board do something."""
     first, second = (_counts(angle) for angle in what.targets)
     data = _COMMAND.pack(what.mode, what.motors, first, second)
-    return CanFrame(_MOTION + RIGHT_HAND + what.board, data, fd=True)
+    return CanFrame(_MOTION + hand + what.board, data, fd=True)
 
 
-def configure(what: FeedbackConfig | ClearError) -> CanFrame:
+def configure(what: FeedbackConfig | ClearError, hand: int = RIGHT_HAND) -> CanFrame:
     """Configure one board."""
     if isinstance(what, ClearError):
         data = bytes([0x03, _CLEAR_ERROR])
     else:
         period = max(0, min(255, round(what.period_s / FEEDBACK_UNIT_S)))
         data = bytes([0x03, _CONFIG_FEEDBACK, what.mode, period, what.enable])
-    return CanFrame(_CONFIG + RIGHT_HAND + what.board, data, fd=True)
+    return CanFrame(_CONFIG + hand + what.board, data, fd=True)
 
 
 # -- What a hand sends -----------------------------------------------------------------
 
 
-def feedback(what: Feedback) -> CanFrame:
+def feedback(what: Feedback, hand: int = RIGHT_HAND) -> CanFrame:
     """Say how one board is."""
     milliamperes = [_int16(round(current * 1e3)) for current in what.currents]
     angles = [_counts(angle) for angle in what.angles]
@@ -210,28 +211,28 @@ def feedback(what: Feedback) -> CanFrame:
             touch.normal, 0, touch.tangential, 0, direction, touch.proximity, touch.temperature
         )
         data += _ENCODERS.pack(0, 0)
-    return CanFrame(_FEEDBACK + RIGHT_HAND + what.board, _padded(data), fd=True)
+    return CanFrame(_FEEDBACK + hand + what.board, _padded(data), fd=True)
 
 
-def ack(what: Ack) -> CanFrame:
+def ack(what: Ack, hand: int = RIGHT_HAND) -> CanFrame:
     """Say that a configuration was taken."""
     verb = _CLEAR_ERROR if what.clears_error else _CONFIG_FEEDBACK
-    return CanFrame(_ACK + RIGHT_HAND + what.board, bytes([0x03, verb, 0x00, 0x01]), fd=True)
+    return CanFrame(_ACK + hand + what.board, bytes([0x03, verb, 0x00, 0x01]), fd=True)
 
 
-def error(what: BoardError) -> CanFrame:
+def error(what: BoardError, hand: int = RIGHT_HAND) -> CanFrame:
     """Report an error."""
     which = bool(what.code & 0x0F) | bool(what.code & 0xF0) << 1
     data = _padded(bytes([0xEE, which, what.code]).ljust(64, b"\0"))
-    return CanFrame(_ERROR + RIGHT_HAND + what.board, data, fd=True)
+    return CanFrame(_ERROR + hand + what.board, data, fd=True)
 
 
 # -- Reading ---------------------------------------------------------------------------
 
 
-def parse(frame: CanFrame) -> Feedback | Ack | BoardError | None:
+def parse(frame: CanFrame, hand: int = RIGHT_HAND) -> Feedback | Ack | BoardError | None:
     """Return what a hand said; ``None`` for anything else, a host's own frames included."""
-    kind, board = _address(frame)
+    kind, board = _address(frame, hand)
     data = frame.data
     if board is None:
         return None
@@ -244,9 +245,11 @@ def parse(frame: CanFrame) -> Feedback | Ack | BoardError | None:
     return None
 
 
-def parse_host(frame: CanFrame) -> Command | FeedbackConfig | ClearError | None:
+def parse_host(
+    frame: CanFrame, hand: int = RIGHT_HAND
+) -> Command | FeedbackConfig | ClearError | None:
     """Return what a host wants; ``None`` for anything else."""
-    kind, board = _address(frame)
+    kind, board = _address(frame, hand)
     data = frame.data
     if board is None:
         return None
@@ -289,9 +292,9 @@ def _feedback(board: int, data: bytes) -> Feedback:
     )
 
 
-def _address(frame: CanFrame) -> tuple[int, int | None]:
+def _address(frame: CanFrame, hand: int) -> tuple[int, int | None]:
     """Return what a frame says and which board says it; ``None`` if it is not of this hand."""
-    board = (frame.id & 0x7F) - RIGHT_HAND
+    board = (frame.id & 0x7F) - hand
     if frame.remote or frame.error or not 0 <= board < N_BOARDS:
         return 0, None
     return frame.id & 0x780, board

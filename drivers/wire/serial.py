@@ -44,7 +44,8 @@ class SerialWire(Wire):
         self._serial = serial.Serial(
             self.port, self._baud, timeout=0, write_timeout=WRITE_S, exclusive=True
         )
-        with suppress(ValueError, OSError):  # FTDI adapters wait 16 ms for more; others cannot.
+        # FTDI adapters wait 16 ms for more; others cannot, nor can other systems than Linux.
+        with suppress(ValueError, OSError, NotImplementedError):
             self._serial.set_low_latency_mode(True)
         self._serial.reset_input_buffer()
 

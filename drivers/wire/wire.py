@@ -39,21 +39,23 @@ class Link(ABC, Generic[MessageT]):
         """
         try:
             self._open()
+            if self._capture is not None:
+                self._writer = CaptureWriter(self._capture, type(self).__name__, self._about)
         except OSError as error:
             self._close()
             raise ConnectionError(f"cannot open {self} ({error})") from error
-        if self._capture is not None:
-            self._writer = CaptureWriter(self._capture, type(self).__name__, self._about)
         self._closed.clear()
 
     @final
     def close(self) -> None:
         """Let go of the link. Repeating does nothing."""
         self._closed.set()
-        self._close()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        try:
+            self._close()
+        finally:
+            if writer is not None:
+                writer.close()
 
     @final
     def send(self, message: MessageT) -> None:

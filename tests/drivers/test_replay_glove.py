@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from dexhil.drivers.clock import SimClock
-from dexhil.drivers.device import State
 from dexhil.drivers.emulators import EmulatorProcess
 from dexhil.drivers.errors import ConfigError, StaleError
 from dexhil.drivers.glove import Glove, GloveObservation
@@ -18,6 +17,7 @@ from dexhil.drivers.glove.replay import ReplayGlove, ReplayGloveConfig
 from dexhil.drivers.glove.sim import relaxed_hand
 from dexhil.drivers.registry import RigEntry
 from dexhil.drivers.testing import GloveConformance
+from dexhil.drivers.testing.plugin import lent
 
 RATE_HZ = 30.0
 DRIVERS = ("lucid", "manus", "quest", "rokoko")
@@ -175,11 +175,8 @@ class TestReplayedCaptures(GloveConformance):
     @pytest.fixture
     def device(self, request: pytest.FixtureRequest, capture: Path) -> Iterator[ReplayGlove]:
         device = replay(capture, loop=True)
-        yield device
-        health = device.health()
-        device.disconnect()
-        assert device.state is State.DISCONNECTED
-        assert health.ok or request.node.get_closest_marker("expects_fault"), health.reasons
+        with lent(device, request):
+            yield device
 
 
 def test_a_capture_replays_every_sample_that_was_seen_live(
@@ -214,6 +211,19 @@ def test_a_capture_keeps_its_own_times(captured: tuple[Path, list[GloveObservati
 
 def test_the_other_hand_is_refused(capture: Path) -> None:
     glove = ReplayGlove(ReplayGloveConfig(path=capture, side="left"), name="left")
+    with pytest.raises(ConfigError, match="captured from the right hand, this is the left one"):
+        glove.connect()
+
+
+def test_a_capture_that_does_not_say_which_hand_is_of_a_right_one(
+    capture: Path, tmp_path: Path
+) -> None:
+    first, *rest = capture.read_text().splitlines()
+    head = json.loads(first)
+    del head["options"]["side"]
+    path = tmp_path / "old.wire"
+    path.write_text("\n".join([json.dumps(head), *rest]) + "\n")
+    glove = ReplayGlove(ReplayGloveConfig(path=path, side="left"), name="left")
     with pytest.raises(ConfigError, match="captured from the right hand, this is the left one"):
         glove.connect()
 

@@ -13,7 +13,9 @@ from dexhil.drivers.sim.port import WATCHDOG_S, JointPort
 from dexhil.drivers.sim.world import World, WorldConfig
 
 RIGS = Path(__file__).parents[2] / "rigs"
+HANDS = ("leap", "allegro", "inspire", "shadow", "ability", "dexhand021")
 PAIRS = [(arm, hand) for arm in ("ur5e", "fr3") for hand in ("leap", "allegro", "inspire")]
+EVERY_HAND = [*PAIRS, *(("ur5e", hand) for hand in HANDS if ("ur5e", hand) not in PAIRS)]
 
 
 def make_world(
@@ -38,7 +40,7 @@ def drive(world: World, clock: SimClock, arm: Vector, hand: Vector, duration_s: 
         clock.sleep(0.02)
 
 
-@pytest.mark.parametrize(("arm", "hand"), PAIRS)
+@pytest.mark.parametrize(("arm", "hand"), EVERY_HAND)
 def test_an_untouched_scene_stays_still_for_ten_seconds(arm: str, hand: str) -> None:
     world, clock = make_world(arm, hand, "plush")
     bodies = ("toy", "hand_" + world.hand.kinematics.tips["index"])
@@ -67,7 +69,7 @@ def test_every_rig_file_builds_its_devices(arm: str, hand: str) -> None:
             np.testing.assert_allclose(device.observe().joint_positions, start, atol=1e-3)
 
 
-@pytest.mark.parametrize(("arm", "hand"), PAIRS)
+@pytest.mark.parametrize(("arm", "hand"), EVERY_HAND)
 def test_every_pair_goes_where_it_is_told(arm: str, hand: str) -> None:
     world, clock = make_world(arm, hand)
     arm_goal = world.arm.read()[0] + 0.2
@@ -78,7 +80,7 @@ def test_every_pair_goes_where_it_is_told(arm: str, hand: str) -> None:
     np.testing.assert_allclose(world.hand.read()[0], hand_goal, atol=0.03)
 
 
-@pytest.mark.parametrize("hand", ["leap", "allegro", "inspire"])
+@pytest.mark.parametrize("hand", HANDS)
 @pytest.mark.parametrize("side", ["arm", "hand"])
 def test_no_joint_is_ever_told_to_outrun_its_limit(hand: str, side: str) -> None:
     world, clock = make_world("fr3", hand)

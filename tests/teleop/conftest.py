@@ -19,6 +19,7 @@ from dexhil.teleop.ik import ArmIK
 from dexhil.teleop.schedule import Loop, run_events
 from dexhil.teleop.se3 import exp_rotation, to_quaternion
 from dexhil.teleop.session import Session
+from dexhil.teleop.takeover import Mode
 
 UR5E = load_kinematics("ur5e")
 HOME = np.array([0.0, -1.57, 1.57, -1.57, -1.57, 0.0])  # Far from every limit [rad].
@@ -199,3 +200,17 @@ def make_bench() -> Callable[..., Bench]:
 @pytest.fixture
 def constant_policy():
     return ConstantPolicy
+
+
+@pytest.fixture
+def driving(make_bench, constant_policy):
+    """Return a function that makes a bench with a policy or a person at work for a while."""
+
+    def start(button, duration_s=0.613, **options):
+        bench = make_bench(policy=lambda home: constant_policy(home + 0.1), **options)
+        bench.press(button)
+        bench.run(duration_s)
+        assert bench.session.mode is {"takeover": Mode.HUMAN, "start": Mode.POLICY}[button]
+        return bench
+
+    return start

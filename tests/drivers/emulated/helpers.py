@@ -15,6 +15,8 @@ from dexhil.drivers.switch import Switch
 from dexhil.drivers.testing import Emulated, SwitchConformance
 from dexhil.drivers.testing.conformance_sensors import EmulatedFinger, Finger
 
+# What a bad CAN bus does, by the emulators' knobs.
+BAD_BUS = [("echo",), ("duplicate", 0.5), ("drop", 0.2), ("corrupt", 0.2), ("partial", 0.2)]
 PATIENCE_S = 20.0  # Longer than anything here takes on a busy machine [s].
 
 
@@ -47,6 +49,17 @@ def until_fault(act: Callable[[], object], match: str | None = None) -> str:
     with pytest.raises(FaultError, match=match) as caught:
         act_again_and_again()
     return str(caught.value)
+
+
+def until_garbage_is_a_fault(hand: Hand) -> str:
+    """Observe until a fault; no position far out of range may be seen. Returns all that it says."""
+    low, high = hand.spec.position_limits.T
+
+    def look() -> None:
+        here = hand.observe().joint_positions
+        assert ((low - 0.5 < here) & (here < high + 0.5)).all()
+
+    return until_fault(look)
 
 
 def is_stale(device: AnyDevice, max_age_s: float) -> bool:

@@ -1,7 +1,7 @@
 """The DexHand021 against its emulator."""
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +14,12 @@ from dexhil.drivers.hand.dexhand021 import DexHand021Config
 from dexhil.drivers.registry import RigEntry
 from dexhil.drivers.testing import HandConformance
 from dexhil.drivers.testing.emulated import Emulated
-from tests.drivers.emulated.helpers import until, until_fault
+from tests.drivers.emulated.helpers import (
+    BAD_BUS,
+    until,
+    until_fault,
+    until_garbage_is_a_fault,
+)
 
 WAIT_S = 5.0  # Generous: this machine may be busy.
 STEP = 0.15  # [rad].
@@ -152,10 +157,7 @@ class TestDexHand021(Emulated, HandConformance):
 
     # -- A bad bus ----------------------------------------------------------------------------
 
-    @pytest.mark.parametrize(
-        "trouble",
-        [("echo",), ("duplicate", 0.5), ("drop", 0.2), ("corrupt", 0.2), ("partial", 0.2)],
-    )
+    @pytest.mark.parametrize("trouble", BAD_BUS)
     def test_it_moves_on_a_bad_bus(
         self, device: Hand, process: EmulatorProcess, trouble: tuple[str, Any]
     ) -> None:
@@ -180,14 +182,8 @@ class TestDexHand021(Emulated, HandConformance):
         self, connected: Hand, faults: RemoteFaults
     ) -> None:
         connected.enable()
-        low, high = connected.spec.position_limits.T
         faults.nan()
-
-        def look() -> None:
-            here = connected.observe().joint_positions
-            assert ((low - 0.5 < here) & (here < high + 0.5)).all()
-
-        assert "reports 5.72 rad" in until_fault(look)
+        assert "reports 5.72 rad" in until_garbage_is_a_fault(connected)
 
 
 @pytest.mark.parametrize(
@@ -201,3 +197,23 @@ class TestDexHand021(Emulated, HandConformance):
 def test_a_configuration_without_sense_is_refused(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         DexHand021Config(**options)
+
+
+class TestLeftDexHand021(Emulated):
+    emulator = "dexhand021"
+    options: ClassVar[dict[str, Any]] = {"side": "left"}
+
+    def test_a_left_hand_moves(self, device: Hand, process: EmulatorProcess) -> None:
+        process.tell("left")
+        with device:
+            assert device.spec.side == "left"
+            device.enable()
+            reach(device, 5, 0.5)
+
+    def test_a_right_hand_is_not_taken_for_a_left_one(
+        self, device: Hand, process: EmulatorProcess
+    ) -> None:
+        assert process.state()["n_commands"] == 0
+        with pytest.raises(DeviceError):
+            device.connect(timeout_s=0.5)
+        assert process.state()["n_commands"] == 0

@@ -16,7 +16,7 @@ import pytest
 from dexhil.drivers.camera import realsense
 from dexhil.drivers.camera.realsense import RealsenseCamera, RealsenseCameraConfig
 from dexhil.drivers.camera.realsense_bus import FOCAL_LENGTH, SERIAL, SoftwareCamera
-from dexhil.drivers.camera.realsense_source import describe_modes, find_device
+from dexhil.drivers.camera.realsense_source import Mode, SensorSource, describe_modes, find_device
 from dexhil.drivers.device import State
 from dexhil.drivers.emulators import EmulatorProcess
 from dexhil.drivers.emulators.picture import N_PICTURES, number_in, pictures
@@ -306,6 +306,16 @@ def test_several_cameras_are_not_guessed_between() -> None:
     with pytest.raises(ConnectionError, match=r"must name a serial: 111 \(.*222 \("):
         find_device(two, "")
     assert find_device(two, "222").get_info(rs.camera_info.serial_number) == "222"
+
+
+def test_sensors_that_cannot_all_be_had_are_let_go_of_again() -> None:
+    device = _software_device("111")
+    depth, color = device.query_sensors()
+    color.open(color.get_stream_profiles()[0])  # As another program would.
+    with pytest.raises(RuntimeError, match="already opened"):
+        SensorSource(device, Mode(width=64, height=48, rate_hz=30, depth=True))
+    depth.open(depth.get_stream_profiles()[0])
+    depth.close()
 
 
 def test_usb_2_is_named_as_the_likely_cause() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from xarm.core.config.x_config import XCONF
+from xarm.x3 import XArm as SdkArm
 
 from dexhil.drivers.arm import ArmCommand
 from dexhil.drivers.arm.xarm import XArm, XArmConfig
@@ -91,7 +93,7 @@ def test_disabling_stops_the_controller_which_holds_and_obeys_no_more(
 def test_nothing_is_left_of_the_sdk(
     make: Make, emulator: EmulatorProcess, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config = pytest.importorskip("xarm.core.config.x_config").XCONF.SocketConf
+    config = XCONF.SocketConf
     with make() as arm:
         arm.enable()
         assert emulator.state()["clients"] == 2
@@ -118,14 +120,13 @@ def test_two_arms_at_different_ports_move_apart(
 def test_arms_opened_at_the_same_time_keep_to_their_ports(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sdk = pytest.importorskip("xarm.x3").XArm
-    connect = sdk.connect
+    connect = SdkArm.connect
 
     def hesitate(client: Any) -> None:
         time.sleep(0.2)  # Long enough for the other to choose its port.
         connect(client)
 
-    monkeypatch.setattr(sdk, "connect", hesitate)
+    monkeypatch.setattr(SdkArm, "connect", hesitate)
     with EmulatorProcess("xarm") as second, ThreadPoolExecutor() as pool:
         second.tell("model", 6, 6)
         right, wrong = pool.submit(make().connect), pool.submit(make(process=second).connect)
@@ -359,7 +360,7 @@ def test_a_controller_that_says_nothing_is_given_up_soon(
     ("options", "text"),
     [
         ({"host": "xarm.local"}, "host is 'xarm.local'"),
-        ({"host": "127.0.0.1", "speed": 0.0}, "speed is 0, must be above 0"),
+        ({"host": "127.0.0.1", "speed": 0.0}, "speed is 0, allowed above 0 to 1"),
         ({"host": "127.0.0.1", "speed": 1.5}, r"speed is 1\.5"),
         ({"host": "127.0.0.1", "report_port": 0}, "port is 0"),
         ({"host": "127.0.0.1", "watchdog_s": -1.0}, "watchdog_s is -1 s"),

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from xarm.core.config.x_config import XCONF
+from xarm.x3 import XArm as SdkArm
+from xarm.x3.report import ReportDataStructure
 
 from dexhil.drivers.emulators import EmulatorProcess
 from tests.drivers.emulated.helpers import until
@@ -17,14 +20,15 @@ STOPPED, CHANGED = 4, 5
 @pytest.fixture
 def sdk(emulator: EmulatorProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The maker's client with reports of its own, at the emulator's ports."""
-    ports = pytest.importorskip("xarm.core.config.x_config").XCONF.SocketConf
-    structure = pytest.importorskip("xarm.x3.report").ReportDataStructure
-    create = structure.create
+    ports = XCONF.SocketConf
+    create = ReportDataStructure.create
     monkeypatch.setattr(ports, "TCP_CONTROL_PORT", emulator.options["control_port"])
     monkeypatch.setattr(ports, "TCP_REPORT_REAL_PORT", emulator.options["report_port"])
-    monkeypatch.setattr(structure, "create", lambda _, **options: create(30003, **options))
+    monkeypatch.setattr(
+        ReportDataStructure, "create", lambda _, **options: create(30003, **options)
+    )
     timeout_s = socket.getdefaulttimeout()
-    client = pytest.importorskip("xarm.x3").XArm(
+    client = SdkArm(
         "127.0.0.1", is_radian=True, report_type="real", timed_comm=False, forbid_uds=True
     )
     yield client

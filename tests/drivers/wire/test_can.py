@@ -2,6 +2,7 @@
 
 import select
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import can
@@ -18,6 +19,7 @@ from dexhil.drivers.wire.can import (
     TX_PASSIVE,
     CanFrame,
     CanWire,
+    FrameClock,
     bus_trouble,
 )
 from dexhil.drivers.wire.capture import read_capture
@@ -215,3 +217,21 @@ def test_packing_loses_nothing(frame: CanFrame) -> None:
 def test_anything_can_be_unpacked_or_is_refused(data: bytes) -> None:
     frame = CanFrame.from_bytes(data)
     assert frame is None or (0 <= frame.id <= 0x7FF and len(frame.data) <= 64)
+
+
+# -- A device's own time -----------------------------------------------------------------------
+
+
+def test_a_frame_clock_keeps_the_time_of_the_adapter() -> None:
+    clock = FrameClock(0.003)
+    times_s = [clock(frame_s) for frame_s in (1e9, 1e9 + 0.003, 1e9 + 0.010, 1e9 + 0.0101, 0.0)]
+    # Later than a period is later; sooner, or unknown, is a period: it was read late.
+    steps_s = [after - before for before, after in pairwise(times_s)]
+    assert steps_s == pytest.approx([0.003, 0.007, 0.003, 0.003], abs=1e-6)
+
+
+@given(st.lists(st.floats(0.0, 1e10), min_size=2))
+def test_a_frame_clock_neither_stops_nor_leaps(stamps_s: list[float]) -> None:
+    clock = FrameClock(0.01)
+    times_s = [clock(stamp_s) for stamp_s in stamps_s]
+    assert all(0.0099 < after - before < 1.0001 for before, after in pairwise(times_s))

@@ -106,6 +106,25 @@ def test_errors_name_motors_and_reasons() -> None:
     assert not dexhand.BoardError(0, 0x05).only_stalls
 
 
+@pytest.mark.parametrize("board", range(dexhand.N_BOARDS))
+def test_a_left_hand_has_boards_of_its_own(board: int) -> None:
+    left = dexhand.LEFT_HAND
+    command = dexhand.command(
+        dexhand.Command(board, dexhand.Mode.CASCADED_PID, dexhand.BOTH, (0.1, 0.2)), left
+    )
+    assert command.id == 0x101 + board
+    assert dexhand.parse_host(command) is None
+    assert dexhand.parse_host(command, left) is not None
+    reset = dexhand.ClearError(board)
+    assert dexhand.parse_host(dexhand.configure(reset, left), left) == reset
+    for said, frame in (
+        (error := dexhand.BoardError(board, 1), dexhand.error(error, left)),
+        (ack := dexhand.Ack(board, clears_error=True), dexhand.ack(ack, left)),
+    ):
+        assert dexhand.parse(frame, left) == said
+        assert dexhand.parse(frame) is None
+
+
 def test_a_left_hand_on_the_same_bus_is_not_ours() -> None:
     for board in range(1, 7):
         assert dexhand.parse(CanFrame(0x180 + board, makers_feedback(), fd=True)) is None

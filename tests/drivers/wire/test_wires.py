@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import serial
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -217,6 +218,53 @@ def test_connecting_again_destroys_no_capture(tmp_path: Path) -> None:
     files = ["talk.wire", "talk.2.wire", "talk.3.wire"]
     kept = [read_capture(tmp_path / file).messages[0].data for file in files]
     assert kept == [b"first", b"second", b"third"]
+
+
+def test_a_capture_keeps_its_whole_name(tmp_path: Path) -> None:
+    for _ in range(3):
+        CaptureWriter(tmp_path / "2026.11.21.wire", "UdpWire", {}).close()
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["2026.11.21.2.wire", "2026.11.21.3.wire", "2026.11.21.wire"]
+
+
+def test_a_capture_that_cannot_be_written_leaves_no_wire_open(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    wire = UdpWire(0, "127.0.0.1", capture=tmp_path / "file" / "talk.wire")
+    with pytest.raises(ConnectionError, match=r"cannot open UDP port \d+ \(.*File exists"):
+        wire.open()
+    assert wire._socket is None
+
+
+def test_a_wire_that_breaks_while_it_is_closed_closes_its_capture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = UdpWire(0, "127.0.0.1", capture=tmp_path / "talk.wire")
+    wire.open()
+    writer, close = wire._writer, wire._close
+    assert writer is not None
+
+    def break_down() -> None:
+        close()
+        raise OSError("gone")
+
+    monkeypatch.setattr(wire, "_close", break_down)
+    with pytest.raises(OSError, match="gone"):
+        wire.close()
+    with pytest.raises(ValueError, match="closed file"):
+        writer.add(b"", incoming=True)
+
+
+def test_a_serial_port_needs_no_low_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot(*_: object) -> None:
+        raise NotImplementedError("as everywhere but on Linux")
+
+    monkeypatch.setattr(serial.Serial, "set_low_latency_mode", cannot)
+    link = PtyLink("port")
+    link.open()
+    wire = SerialWire(**link.options(), baud=115_200)
+    wire.open()
+    wire.close()
+    link.discard()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"capture": 9, "wire": "x"}', "\x00\x01", "5"])

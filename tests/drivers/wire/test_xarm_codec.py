@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from xarm.core.wrapper import UxbusCmdTcp
+from xarm.x3.report import ReportDataStructure
 
 from dexhil.drivers.wire.xarm import (
     Function,
@@ -142,9 +144,8 @@ class Recorder:
 def test_what_the_sdk_asks_is_understood(
     ask: Callable[[Any], Any], function: Function, payload: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrapper = pytest.importorskip("xarm.core.wrapper")
     port = Recorder()
-    sdk = wrapper.UxbusCmdTcp(port)
+    sdk = UxbusCmdTcp(port)
     monkeypatch.setattr(sdk, "recv_modbus_response", lambda *_, **__: [0] * 10)
     ask(sdk)
     (request,) = RequestStream().feed(port.sent)
@@ -153,9 +154,8 @@ def test_what_the_sdk_asks_is_understood(
 
 @given(positions=angles)
 def test_what_the_sdk_sends_as_a_set_point_arrives(positions: np.ndarray) -> None:
-    wrapper = pytest.importorskip("xarm.core.wrapper")
     port = Recorder()
-    sdk = wrapper.UxbusCmdTcp(port)
+    sdk = UxbusCmdTcp(port)
     sdk.recv_modbus_response = lambda *_, **__: [0]
     sdk.move_servoj(positions.tolist(), 0.35, 8.7, 0)
     (request,) = RequestStream().feed(port.sent)
@@ -164,8 +164,7 @@ def test_what_the_sdk_sends_as_a_set_point_arrives(positions: np.ndarray) -> Non
 
 @given(report=reports)
 def test_the_sdk_reads_in_a_report_what_was_written(report: Report) -> None:
-    sdk = pytest.importorskip("xarm.x3.report")
-    theirs = sdk.ReportDataStructure.create(30003, is_radian=True)
+    theirs = ReportDataStructure.create(30003, is_radian=True)
     theirs.update(encode_report(report))
     assert (theirs.state, theirs.mode, theirs.data_size) == (report.state, report.mode, 135)
     np.testing.assert_array_equal(theirs.actual_joint_angle, report.positions)

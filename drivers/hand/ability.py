@@ -4,14 +4,14 @@ import time
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.hand.hand import Hand, HandSpec
-from dexhil.drivers.models.kinematics import load_kinematics
+from dexhil.drivers.joints import check_motion
+from dexhil.drivers.models.kinematics import Side, load_kinematics
 from dexhil.drivers.streamed import Sample, StreamedJoints
 from dexhil.drivers.wire import ability as wire
 from dexhil.drivers.wire.serial import SerialWire
@@ -47,7 +47,7 @@ class AbilityHandConfig:
     port: str
     baud: int = 460800
     address: int = wire.ADDRESS
-    side: Literal["right"] = "right"
+    side: Side = "right"
     speed: float = 0.5
     tolerate_stops: bool = False
     watchdog_s: float = 0.2
@@ -56,10 +56,7 @@ class AbilityHandConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.address <= 255:
             raise ValueError(f"address is {self.address}, allowed 0 to 255")
-        if not 0 < self.speed <= 1:
-            raise ValueError(f"speed is {self.speed:g}, allowed above 0 to 1")
-        if not 0 < self.watchdog_s <= 1:
-            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0, up to 1 s")
+        check_motion(self.speed, self.watchdog_s)
 
 
 class AbilityHand(StreamedJoints, Hand):
@@ -81,7 +78,7 @@ class AbilityHand(StreamedJoints, Hand):
     def __init__(self, config: AbilityHandConfig, *, name: str, clock: Clock | None = None) -> None:
         super().__init__(name=name, clock=clock)
         self._config = config
-        kinematics = load_kinematics("ability")
+        kinematics = load_kinematics("ability", config.side)
         self._spec = HandSpec.of(
             kinematics, watchdog_s=config.watchdog_s, speed=config.speed, side=config.side
         )

@@ -8,7 +8,6 @@ import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -16,10 +15,11 @@ from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.errors import ConfigError
 from dexhil.drivers.hand.hand import Hand, HandSpec
-from dexhil.drivers.models.kinematics import load_kinematics
+from dexhil.drivers.joints import check_motion
+from dexhil.drivers.models.kinematics import Side, load_kinematics
 from dexhil.drivers.streamed import Differentiator, Sample, StreamedJoints
 from dexhil.drivers.wire import allegro
-from dexhil.drivers.wire.can import CanFrame, CanWire
+from dexhil.drivers.wire.can import CanFrame, CanWire, FrameClock
 
 PERIOD_MS = 3  # The maker's: four position frames and four torque frames take 1 ms of the bus.
 ANSWER_S = 0.02  # A set of positions that is not complete by then is not waited for [s].
@@ -58,7 +58,7 @@ class AllegroHandConfig:
     interface: str = "socketcan"
     channel: str = "can0"
     port: int | None = None
-    side: Literal["right"] = "right"
+    side: Side = "right"
     stiffness: tuple[float, ...] = STIFFNESS
     damping: tuple[float, ...] = DAMPING
     speed: float = 1.0
@@ -70,10 +70,7 @@ class AllegroHandConfig:
             gains = getattr(self, name)
             if len(gains) != N_JOINTS or not all(0 <= gain < np.inf for gain in gains):
                 raise ValueError(f"{name} must be {N_JOINTS} finite numbers, none below 0")
-        if not 0 < self.speed <= 1:
-            raise ValueError(f"speed is {self.speed:g}, must be above 0 and at most 1")
-        if not 0 < self.watchdog_s <= 1:
-            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0, up to 1 s")
+        check_motion(self.speed, self.watchdog_s)
 
 
 class AllegroHand(StreamedJoints, Hand):
@@ -90,7 +87,7 @@ class AllegroHand(StreamedJoints, Hand):
 
     def __init__(self, config: AllegroHandConfig, *, name: str, clock: Clock | None = None) -> None:
         super().__init__(name=name, clock=clock)
-        kinematics = load_kinematics("allegro")
+        kinematics = load_kinematics("allegro", config.side)
         self._spec = HandSpec.of(
             kinematics, watchdog_s=config.watchdog_s, speed=config.speed, side=config.side
         )
@@ -131,7 +128,7 @@ class AllegroHand(StreamedJoints, Hand):
         self._asked_s = self._sampled_s = self._period_set_s = -np.inf
         self._on = False
         self._sample: Sample | None = None
-        self._hand_s = self._frame_s = 0.0
+        self._hand_clock = FrameClock(PERIOD_MS * 1e-3)
         # A few periods: slower would take the damping's phase, faster would shake with the
         # last bit of the positions.
         self._differentiate = Differentiator(smoothing_s=0.006)
@@ -151,8 +148,9 @@ class AllegroHand(StreamedJoints, Hand):
                 f"{self}: this is an Allegro Hand V{self._info.generation}, whose motors take "
                 "other numbers. This driver is for V4."
             )
-        if self._info.left:
-            raise ConfigError(f"{self}: this is a left hand; only right ones are supported.")
+        side = "left" if self._info.left else "right"
+        if side != self._spec.side:
+            raise ConfigError(f"{self}: this is a {side} hand. Set `side`.")
 
     # -- Samples ---------------------------------------------------------------------------
 
@@ -201,16 +199,11 @@ class AllegroHand(StreamedJoints, Hand):
         angles = [self._heard[finger].angles for finger in range(allegro.N_FINGERS)]
         self._heard.clear()
         positions = np.array(angles, dtype=np.float64).ravel()
-        # The hand's own time, by its period and the adapter's stamps: frames that were read
-        # late, and then at once, would else look like a leap.
-        elapsed_s = min(frame_s - self._frame_s, 1.0) if frame_s else 0.0
-        self._hand_s += max(elapsed_s, PERIOD_MS * 1e-3)
-        self._frame_s = frame_s
         self._sampled_s = time.monotonic()
         self._sample = Sample(
             stamp_s=self.clock.now_s(),
             positions=positions,
-            velocities=self._differentiate(self._hand_s, positions),
+            velocities=self._differentiate(self._hand_clock(frame_s), positions),
         )
         return self._sample
 

@@ -5,17 +5,17 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.hand.hand import Hand, HandSpec
-from dexhil.drivers.models.kinematics import load_kinematics
+from dexhil.drivers.joints import check_motion
+from dexhil.drivers.models.kinematics import Side, load_kinematics
 from dexhil.drivers.streamed import Differentiator, Sample, StreamedJoints
 from dexhil.drivers.wire import dexhand
-from dexhil.drivers.wire.can import CanFrame, CanWire
+from dexhil.drivers.wire.can import CanFrame, CanWire, FrameClock
 
 FEEDBACK_S = 0.01  # The fastest that the boards offer [s].
 ANSWER_S = 0.03  # A round of all boards that is not complete by then is not waited for [s].
@@ -44,17 +44,14 @@ class DexHand021Config:
     interface: str = "socketcan"
     channel: str = "can0"
     port: int | None = None
-    side: Literal["right"] = "right"
+    side: Side = "right"
     speed: float = 1.0
     clear_stalls: bool = False
     watchdog_s: float = 0.2
     capture: Path | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.speed <= 1:
-            raise ValueError(f"speed is {self.speed:g}, must be above 0 and at most 1")
-        if not 0 < self.watchdog_s <= 1:
-            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0, up to 1 s")
+        check_motion(self.speed, self.watchdog_s)
 
 
 class DexHand021(StreamedJoints, Hand):
@@ -72,7 +69,7 @@ class DexHand021(StreamedJoints, Hand):
 
     def __init__(self, config: DexHand021Config, *, name: str, clock: Clock | None = None) -> None:
         super().__init__(name=name, clock=clock)
-        kinematics = load_kinematics("dexhand021")
+        kinematics = load_kinematics("dexhand021", config.side)
         self._spec = HandSpec.of(
             kinematics, watchdog_s=config.watchdog_s, speed=config.speed, side=config.side
         )
@@ -84,6 +81,7 @@ class DexHand021(StreamedJoints, Hand):
             capture=config.capture,
             about={"driver": "dexhand021"},
         )
+        self._boards = dexhand.RIGHT_HAND if config.side == "right" else dexhand.LEFT_HAND
         self._clear_stalls = config.clear_stalls
         self._forget()
 
@@ -110,21 +108,20 @@ class DexHand021(StreamedJoints, Hand):
 
     def _clear_errors(self) -> None:
         for board in range(dexhand.N_BOARDS):
-            self._wire.send(dexhand.configure(dexhand.ClearError(board)))
+            self._wire.send(dexhand.configure(dexhand.ClearError(board), self._boards))
 
     def _forget(self) -> None:
         self._heard: dict[int, tuple[float, dexhand.Feedback]] = {}
         self._heard_s = [-np.inf] * dexhand.N_BOARDS
         self._asked_s = -np.inf
-        self._hand_s = self._frame_s = 0.0
+        self._hand_clock = FrameClock(FEEDBACK_S)
         self._differentiate = Differentiator()
 
     def _ask_for_feedback(self, boards: Iterable[int], *, enable: bool) -> None:
         periodic = dexhand.FeedbackMode.PERIODIC
         for board in boards:
-            self._wire.send(
-                dexhand.configure(dexhand.FeedbackConfig(board, periodic, FEEDBACK_S, enable))
-            )
+            what = dexhand.FeedbackConfig(board, periodic, FEEDBACK_S, enable)
+            self._wire.send(dexhand.configure(what, self._boards))
 
     # -- Samples ---------------------------------------------------------------------------
 
@@ -154,7 +151,7 @@ class DexHand021(StreamedJoints, Hand):
                 self._trouble = f"nothing came back from {', '.join(motors)}"
 
     def _take(self, frame: CanFrame, now_s: float) -> None:
-        said = dexhand.parse(frame)
+        said = dexhand.parse(frame, self._boards)
         if isinstance(said, dexhand.Feedback):
             self._heard[said.board] = (now_s, said)
             self._heard_s[said.board] = now_s
@@ -170,7 +167,7 @@ class DexHand021(StreamedJoints, Hand):
                 f"the hand reports {error}; free the finger and recover, or set "
                 "clear_stalls = true to go on gripping"
             )
-        self._wire.send(dexhand.configure(dexhand.ClearError(error.board)))
+        self._wire.send(dexhand.configure(dexhand.ClearError(error.board), self._boards))
 
     def _complete(self, frame_s: float) -> Sample | None:
         now_s = time.monotonic()
@@ -182,15 +179,10 @@ class DexHand021(StreamedJoints, Hand):
         boards = [self._heard[board][1] for board in range(dexhand.N_BOARDS)]
         self._heard = {}
         positions = np.array([angle for board in boards for angle in board.angles])
-        # The hand's own time, by its period and the adapter's stamps: frames that were read
-        # late, and then at once, would else look like a leap.
-        elapsed_s = min(frame_s - self._frame_s, 1.0) if frame_s else 0.0
-        self._hand_s += max(elapsed_s, FEEDBACK_S)
-        self._frame_s = frame_s
         return Sample(
             stamp_s=self.clock.now_s(),
             positions=positions,
-            velocities=self._differentiate(self._hand_s, positions),
+            velocities=self._differentiate(self._hand_clock(frame_s), positions),
             extras={"touch": _touch(boards), "motor_currents": _currents(boards)},
         )
 
@@ -210,7 +202,7 @@ class DexHand021(StreamedJoints, Hand):
         for board, (first, second) in enumerate(targets.reshape(-1, 2)):
             # The motors named are those that take the command, also the one to let go.
             what = dexhand.Command(board, mode, dexhand.BOTH, (float(first), float(second)))
-            self._wire.send(dexhand.command(what))
+            self._wire.send(dexhand.command(what, self._boards))
 
 
 def _touch(boards: list[dexhand.Feedback]) -> Vector | None:

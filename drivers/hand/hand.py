@@ -1,10 +1,10 @@
 """The contract of a dexterous hand."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from dexhil.drivers.arrays import Matrix, Vector, freeze_fields
 from dexhil.drivers.joints import JointActuator, JointCommand, JointObservation, JointSpec
+from dexhil.drivers.models.kinematics import Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -15,7 +15,7 @@ class HandSpec(JointSpec):
         side: Which hand it is.
     """
 
-    side: Literal["left", "right"]
+    side: Side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

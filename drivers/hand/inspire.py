@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ import numpy.typing as npt
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.hand.hand import Hand, HandSpec
-from dexhil.drivers.models.kinematics import load_kinematics
+from dexhil.drivers.joints import check_motion
+from dexhil.drivers.models.kinematics import Side, load_kinematics
 from dexhil.drivers.streamed import Differentiator, Sample, StreamedJoints
 from dexhil.drivers.wire import Wire, eb90, modbus
 from dexhil.drivers.wire.serial import SerialWire
@@ -69,7 +70,7 @@ class InspireHandConfig:
     baud: int = 115200
     tcp_port: int = 6000
     hand_id: int = 1
-    side: Literal["right"] = "right"
+    side: Side = "right"
     speed: float = 1.0
     force_limit: float = 5.0
     watchdog_s: float = 0.2
@@ -80,14 +81,11 @@ class InspireHandConfig:
             raise ValueError("give port, a serial port, or host, an address, and not both")
         if not 1 <= self.hand_id <= 254:
             raise ValueError(f"hand_id is {self.hand_id}, allowed 1 to 254")
-        if not 0 < self.speed <= 1:
-            raise ValueError(f"speed is {self.speed:g}, allowed above 0 to 1")
+        check_motion(self.speed, self.watchdog_s)
         if not 0 < self.force_limit <= STRONGEST:
             raise ValueError(
                 f"force_limit is {self.force_limit:g} N, allowed above 0 to {STRONGEST:.1f} N"
             )
-        if not 0 < self.watchdog_s <= 1:
-            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0, up to 1 s")
 
 
 class InspireHand(StreamedJoints, Hand):
@@ -108,7 +106,7 @@ class InspireHand(StreamedJoints, Hand):
     def __init__(self, config: InspireHandConfig, *, name: str, clock: Clock | None = None) -> None:
         super().__init__(name=name, clock=clock)
         self._config = config
-        kinematics = load_kinematics("inspire")
+        kinematics = load_kinematics("inspire", config.side)
         self._spec = HandSpec.of(
             kinematics, watchdog_s=config.watchdog_s, speed=config.speed, side=config.side
         )

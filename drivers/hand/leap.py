@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -13,7 +12,8 @@ from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.hand.dynamixel import MotorBus, NoAnswerError, Register, persist
 from dexhil.drivers.hand.hand import Hand, HandSpec
-from dexhil.drivers.models.kinematics import Kinematics, load_kinematics
+from dexhil.drivers.joints import check_motion
+from dexhil.drivers.models.kinematics import Kinematics, Side, load_kinematics
 from dexhil.drivers.streamed import Sample, StreamedJoints
 from dexhil.drivers.wire.serial import SerialWire
 
@@ -104,7 +104,7 @@ class LeapHandConfig:
 
     port: str
     baud: int = 4_000_000
-    side: Literal["right"] = "right"
+    side: Side = "right"
     rate_hz: float = 100.0
     speed: float = 0.5
     p_gain: int = 600
@@ -118,22 +118,19 @@ class LeapHandConfig:
     def __post_init__(self) -> None:
         if not 10 <= self.rate_hz <= 400:
             raise ValueError(f"rate_hz is {self.rate_hz:g} Hz, allowed 10 to 400 Hz")
-        if not 0 < self.speed <= 1:
-            raise ValueError(f"speed is {self.speed:g}, allowed above 0 to 1")
+        check_motion(self.speed, self.watchdog_s)
         for name in ("p_gain", "i_gain", "d_gain"):
             if not 0 <= getattr(self, name) <= 16383:
                 raise ValueError(f"{name} is {getattr(self, name)}, allowed 0 to 16383")
         if self.goal_current is not None and not 0 < self.goal_current <= 1750:
             raise ValueError(f"goal_current is {self.goal_current} mA, allowed above 0 to 1750 mA")
-        if not 0 < self.watchdog_s <= 1:
-            raise ValueError(f"watchdog_s is {self.watchdog_s:g} s, must be above 0, up to 1 s")
         # Below, an answer that comes late would stop the hand; above, the register is full.
         if not 0.1 <= self.bus_watchdog_s <= 2.54:
             raise ValueError(f"bus_watchdog_s is {self.bus_watchdog_s:g} s, allowed 0.1 to 2.54 s")
 
 
 class LeapHand(StreamedJoints, Hand):
-    """A right LEAP hand. Tested against an emulator, never on hardware.
+    """A LEAP hand. Tested against an emulator, never on hardware.
 
     Joints are named by their motors' ids. ``joint_efforts`` are estimates: the motors measure
     current, and current times stall torque by stall current leaves out the friction of the
@@ -151,7 +148,7 @@ class LeapHand(StreamedJoints, Hand):
         super().__init__(name=name, clock=clock)
         self._config = config
         self.period_s = 1 / config.rate_hz
-        table = load_kinematics("leap")
+        table = load_kinematics("leap", config.side)
         self._spec = HandSpec.of(
             table, watchdog_s=config.watchdog_s, speed=config.speed, side=config.side
         )

@@ -26,8 +26,9 @@ class SimHand(PortHoles, Hand):
         del config
         super().__init__(name=name, clock=clock or world.clock)
         self._attach(world.hand)
+        kinematics = world.hand.kinematics
         self._spec = HandSpec.of(
-            world.hand.kinematics, watchdog_s=WATCHDOG_S, side="right", simulated=True
+            kinematics, watchdog_s=WATCHDOG_S, side=kinematics.side, simulated=True
         )
 
     @property

@@ -50,9 +50,11 @@ def compose(arm: Kinematics, hand: Kinematics, scene: str, timestep_s: float) ->
     frame = flange.add_frame(pos=mount["position"], quat=quaternion_of_rpy(mount["rpy"]))
     flange.add_geom(**_ADAPTER)
     world.attach(to_mjspec(hand, actuated=True), frame=frame, prefix=HAND)
+    # On the little finger's side of either hand.
+    mirror = np.array([1.0, 1.0 if hand.side == "right" else -1.0, 1.0])
     world.body(HAND + hand.root).add_camera(
         name="wrist",
-        pos=_WRIST_CAMERA_POSITION - [0.0, 0.0, mount["position"][2]],
+        pos=mirror * _WRIST_CAMERA_POSITION - [0.0, 0.0, mount["position"][2]],
         xyaxes=_WRIST_CAMERA_XYAXES,
         fovy=_WRIST_CAMERA_FOVY,
     )

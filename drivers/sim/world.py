@@ -19,7 +19,7 @@ import numpy as np
 from dexhil.drivers.arrays import Image, Vector
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.errors import ConfigError, SimulationError
-from dexhil.drivers.models.kinematics import Kinematics, load_kinematics
+from dexhil.drivers.models.kinematics import Kinematics, Side, load_kinematics
 from dexhil.drivers.sim.compose import ARM, HAND, compose
 from dexhil.drivers.sim.painter import Painter
 from dexhil.drivers.sim.port import JointPort
@@ -39,12 +39,14 @@ class WorldConfig:
     Attributes:
         arm: Model of the arm, e.g. ``"ur5e"``.
         hand: Model of the hand, e.g. ``"leap"``.
+        side: Which hand it is.
         scene: ``"empty"``, ``"table"`` or ``"plush"``.
         timestep_s: Of the physics [s].
     """
 
     arm: str
     hand: str
+    side: Side = "right"
     scene: str = "table"
     timestep_s: float = 0.002
 
@@ -64,7 +66,7 @@ class World:
     config_type: ClassVar[type] = WorldConfig
 
     def __init__(self, config: WorldConfig, *, clock: Clock) -> None:
-        arm, hand = load_kinematics(config.arm), load_kinematics(config.hand)
+        arm, hand = load_kinematics(config.arm), load_kinematics(config.hand, config.side)
         for kinematics, kind in ((arm, "arm"), (hand, "hand")):
             if kinematics.kind != kind:
                 raise ConfigError(f"[world]: {kinematics.model!r} is no {kind}.")

@@ -212,7 +212,7 @@ def test_a_current_beyond_a_motors_limit_is_refused(make: Make, emulator: Emulat
         ({"watchdog_s": 0}, "must be above 0"),
         ({"watchdog_s": np.inf}, "up to 1 s"),
         ({"bus_watchdog_s": 3}, "allowed 0.1 to 2.54 s"),
-        ({"side": "left"}, "right"),
+        ({"side": "middle"}, "right"),
         ({"bauds": 1}, "Did you mean 'baud'"),
     ],
 )

@@ -1,5 +1,6 @@
 """Exported URDFs: names of the published ones, and what the table says."""
 
+from math import cos, sin
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -141,6 +142,11 @@ def test_a_capsule_is_a_cylinder_between_two_balls() -> None:
     assert float(shapes[0]["length"]) == pytest.approx(float(np.linalg.norm(end - start)))
     assert {shape["radius"] for shape in shapes} == {str(capsule["radius"])}
     np.testing.assert_allclose(origins, [(start + end) / 2, start, end])
+    cylinder = link.find("collision")
+    assert cylinder is not None
+    _, pitch, yaw = (float(angle) for angle in attributes(cylinder, "origin")["rpy"].split())
+    axis = (sin(pitch) * cos(yaw), sin(pitch) * sin(yaw), cos(pitch))
+    np.testing.assert_allclose(axis, (end - start) / np.linalg.norm(end - start), atol=1e-9)
 
 
 def test_a_shape_that_no_urdf_has_is_refused() -> None:

@@ -31,8 +31,8 @@ bench: .venv/devices  ## Every table of the README.
 	touch $@
 
 .venv/devices: .venv/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,test,devices]' \
-		--group dev --group oracles
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,test,devices,view]' \
+		--group dev --group oracles --group peers
 	touch $@
 
 clean:

@@ -25,7 +25,7 @@ from dexhil.integration.operator.person import (
 from dexhil.integration.operator.plush import Eyes, OperatorConfig, PlushOperator, Role
 from dexhil.integration.rig import build_rig
 from dexhil.integration.tasks import JUDGE_HZ, make_task
-from dexhil.retarget.retargeter import Retargeter
+from dexhil.retarget.build import make_retargeter
 from dexhil.teleop.config import TeleopConfig
 from dexhil.teleop.frame import Sink
 from dexhil.teleop.policy_loop import Policy
@@ -94,7 +94,7 @@ class Bench:
         self._person, self._operator = person or PersonConfig(), operator or OperatorConfig()
         self.config = teleop_config(self.rig)
         self._retargeter, self._eyes_retargeter = (
-            Retargeter(self.rig.hand.spec.kinematics) for _ in range(2)
+            make_retargeter(self.rig.hand.spec.kinematics) for _ in range(2)
         )
         self._ik = make_ik(self.rig)
         try:

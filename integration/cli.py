@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from dexhil.drivers.errors import DeviceError
-from dexhil.integration import commands
+from dexhil.drivers.models.kinematics import Side
+from dexhil.integration import cli_retarget, commands
 from dexhil.integration.errors import RunError
 from dexhil.policy.episodes import DatasetError
 from dexhil.policy.errors import PolicyError
@@ -26,6 +27,8 @@ Rig = Annotated[Path, tyro.conf.arg(help="Rig file: which devices, and how to re
 Seed = Annotated[int, tyro.conf.arg(help="Of everything random. The same seed, the same result.")]
 
 WELCOME = "Take over a dexterous robot, correct it, and make its policy better. First: dexhil demo."
+
+User = str | None
 
 app = tyro.extras.SubcommandApp()
 
@@ -71,9 +74,41 @@ def recover(rig: Rig, device: Annotated[str, tyro.conf.Positional]) -> None:
 
 
 @app.command
+def calibrate(
+    glove: str,
+    hand: str,
+    user: str,
+    side: Side = "right",
+    out: Path | None = None,
+    force: bool = False,
+    pose_s: float = 1.8,
+) -> None:
+    """Learn a person's hand in a glove: six poses, about ten seconds.
+
+    Args:
+        glove: A driver with its defaults (quest, manus, ...), replay:FILE.npy, or a rig file.
+        hand: Robot hand to try it on: leap, allegro, inspire, ...
+        user: Who wears the glove.
+        side: Which hand.
+        out: File to write; ~/.config/dexhil/users/USER.toml when left out.
+        force: Overwrite another person's file.
+        pose_s: Time for one pose [s]. Raise it for slow hands.
+    """
+    commands.calibrate(
+        glove=glove, hand=hand, user=user, side=side, out=out, force=force, pose_s=pose_s
+    )
+
+
+@app.command
+def retarget(job: cli_retarget.Job) -> None:
+    """Human hands to robot hands, without a robot: run, view, bench."""
+
+
+@app.command
 def teleop(
     rig: Rig,
     glove: str | None = None,
+    user: User = None,
     record: Path | None = None,
     duration_s: float = 60.0,
     task: str = "teleoperation",
@@ -83,11 +118,12 @@ def teleop(
     Args:
         rig: Rig file.
         glove: Replace the rig's glove: ``replay:FILE.npy`` plays recorded keypoints (N, 21, 3).
+        user: Who wears it, see ``dexhil calibrate``. Another person's hand is refused.
         record: Folder of the dataset to write or extend.
         duration_s: Stop after this long [s].
         task: What the robot is asked to do, for the recording.
     """
-    commands.teleop(rig, glove=glove, record=record, duration_s=duration_s, task=task)
+    commands.teleop(rig, glove=glove, user=user, record=record, duration_s=duration_s, task=task)
 
 
 @app.command
@@ -98,6 +134,7 @@ def record(
     task: str = "plush",
     cameras: bool = False,
     seed: Seed = 0,
+    user: User = None,
 ) -> None:
     """Record demonstrations. On a simulated rig a simulated operator gives them.
 
@@ -108,8 +145,11 @@ def record(
         task: Simulated task, or what a person shall do on a real rig.
         cameras: Render and record the simulated rig's cameras; takes several times as long.
         seed: Of starts and operator.
+        user: Who wears the glove of a real rig, see ``dexhil calibrate``.
     """
-    commands.record(rig, out=out, episodes=episodes, task=task, cameras=cameras, seed=seed)
+    commands.record(
+        rig, out=out, episodes=episodes, task=task, cameras=cameras, seed=seed, user=user
+    )
 
 
 @app.command
@@ -155,6 +195,7 @@ def run(
     takeovers: int = 10,
     task: str = "plush",
     seed: Seed = 0,
+    user: User = None,
 ) -> None:
     """Let a policy drive, with a person ready to take over.
 
@@ -165,9 +206,16 @@ def run(
         takeovers: Stop after this many successful takeovers.
         task: Simulated task, or what the robot is asked to do on a real rig.
         seed: Of starts and operator.
+        user: Who wears the glove of a real rig, see ``dexhil calibrate``.
     """
     commands.run_policy(
-        rig, checkpoint=checkpoint, record=record, takeovers=takeovers, task=task, seed=seed
+        rig,
+        checkpoint=checkpoint,
+        record=record,
+        takeovers=takeovers,
+        task=task,
+        seed=seed,
+        user=user,
     )
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from dexhil.drivers.clock import MonotonicClock, SimClock
 from dexhil.drivers.errors import ConfigError
+from dexhil.drivers.models.kinematics import Side
 from dexhil.drivers.registry import RigEntry, read_rig
 from dexhil.integration import doctor as health
 from dexhil.integration.bench import Attempt, Bench
@@ -19,6 +20,7 @@ from dexhil.integration.emulation import emulate as run_emulators
 from dexhil.integration.errors import RunError
 from dexhil.integration.live import Stretch, drive, make_session
 from dexhil.integration.recorder import Recorder, open_dataset
+from dexhil.integration.retargeting.users import User, find_user, load_user
 from dexhil.integration.rig import Rig, build_rig
 from dexhil.integration.rounds import correct, demonstrate
 from dexhil.integration.rounds import evaluate as evaluate_attempts
@@ -83,7 +85,13 @@ def recover(rig_path: Path, *, device: str) -> None:
 
 
 def teleop(
-    rig_path: Path, *, glove: str | None, record: Path | None, duration_s: float, task: str
+    rig_path: Path,
+    *,
+    glove: str | None,
+    user: str | None,
+    record: Path | None,
+    duration_s: float,
+    task: str,
 ) -> None:
     """Drive by glove and tracker."""
     rig = _open(rig_path, replacing=None if glove is None else _glove(glove))
@@ -93,7 +101,7 @@ def teleop(
         if writer is not None:
             writer.begin_episode(task)
             sink = Recorder(writer, demonstration=True)
-        session = make_session(rig, sink=sink)
+        session = make_session(rig, sink=sink, user=_person(user))
         first = Event.TAKE_OVER if rig.switch.spec.simulated else None
         stretch = drive(rig, session, first=first, duration_s=duration_s)
         if writer is not None:
@@ -101,13 +109,46 @@ def teleop(
     _tell(stretch, record)
 
 
+def calibrate(
+    *,
+    glove: str,
+    hand: str,
+    user: str,
+    side: Side,
+    out: Path | None,
+    force: bool,
+    pose_s: float,
+) -> None:
+    """Guide a person through six poses and keep what they show."""
+    from dexhil.integration.retargeting import calibrate as guide
+
+    guide.calibrate(
+        glove=glove,
+        hand=hand,
+        user=user,
+        side=side,
+        out=out,
+        force=force,
+        pose_s=pose_s,
+        console=console,
+    )
+
+
 def record(
-    rig_path: Path, *, out: Path, episodes: int, task: str, cameras: bool, seed: int
+    rig_path: Path,
+    *,
+    out: Path,
+    episodes: int,
+    task: str,
+    cameras: bool,
+    seed: int,
+    user: str | None,
 ) -> None:
     """Record demonstrations by a simulated operator, or by a person on a real rig."""
     if read_rig(rig_path).world is None:
-        _record_live(rig_path, out, episodes, task)
+        _record_live(rig_path, out, episodes, task, _person(user))
         return
+    _refuse_user(user)
     with (
         Bench(rig_path, task, cameras=cameras) as bench,
         _open_for(bench, out) as writer,
@@ -172,12 +213,14 @@ def run_policy(
     takeovers: int,
     task: str,
     seed: int,
+    user: str | None,
 ) -> None:
     """Let a policy drive with a person ready to take over."""
     policy = _load(checkpoint, seed)
     if read_rig(rig_path).world is None:
-        _run_live(rig_path, policy, record, takeovers, task)
+        _run_live(rig_path, policy, record, takeovers, task, user=_person(user))
         return
+    _refuse_user(user)
     with (
         Bench(rig_path, task, cameras=bool(policy.cameras)) as bench,
         _open_for(bench, record) as writer,
@@ -252,23 +295,40 @@ def _glove(text: str) -> RigEntry:
     return RigEntry("glove", "replay", "replay", {"path": path})
 
 
+def _person(name: str | None) -> User | None:
+    return None if name is None else load_user(find_user(name))
+
+
 def _open_for(bench: Bench, root: Path) -> DatasetWriter:
     return open_dataset(root, bench.rig, bench.task.environment_names)
 
 
-def _record_live(rig_path: Path, out: Path, episodes: int, task: str) -> None:
+def _refuse_user(name: str | None) -> None:
+    if name is not None:
+        raise RunError(f"--user {name}: on a simulated rig a simulated operator wears the glove.")
+
+
+def _record_live(rig_path: Path, out: Path, episodes: int, task: str, user: User | None) -> None:
     """A person at a real rig: the pedal takes over, its success and failure end an attempt."""
     with _open(rig_path).running() as rig, open_dataset(out, rig) as writer:
-        live_attempts(rig, writer, None, episodes, task)
+        live_attempts(rig, writer, None, episodes, task, user=user)
 
 
-def _run_live(rig_path: Path, policy: "Runner", out: Path, takeovers: int, task: str) -> None:
+def _run_live(
+    rig_path: Path, policy: "Runner", out: Path, takeovers: int, task: str, *, user: User | None
+) -> None:
     with _open(rig_path).running() as rig, open_dataset(out, rig) as writer:
-        live_attempts(rig, writer, policy, takeovers, task)
+        live_attempts(rig, writer, policy, takeovers, task, user=user)
 
 
 def live_attempts(
-    rig: Rig, writer: DatasetWriter, policy: "Runner | None", n: int, task: str
+    rig: Rig,
+    writer: DatasetWriter,
+    policy: "Runner | None",
+    n: int,
+    task: str,
+    *,
+    user: User | None = None,
 ) -> None:
     """Record a person's attempts, or a policy's with a person, until ``n`` were a success.
 
@@ -281,7 +341,7 @@ def live_attempts(
         console.print(f"Success {successes + 1} of {n}: press {button}, then success or failure.")
         writer.begin_episode(task)
         sink = Recorder(writer, demonstration=policy is None)
-        stretch = drive(rig, make_session(rig, policy=policy, sink=sink))
+        stretch = drive(rig, make_session(rig, policy=policy, sink=sink, user=user))
         _finish(writer, stretch)
         if "Ctrl-C" in stretch.ended:
             raise KeyboardInterrupt

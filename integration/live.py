@@ -11,8 +11,9 @@ from typing import Any
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock, SimClock
 from dexhil.drivers.registry import parse
+from dexhil.integration.retargeting.users import User, check_glove
 from dexhil.integration.rig import Rig
-from dexhil.retarget.retargeter import Retargeter
+from dexhil.retarget.build import Retargets, make_retargeter
 from dexhil.teleop.config import TeleopConfig
 from dexhil.teleop.frame import Sink
 from dexhil.teleop.ik import ArmIK
@@ -61,7 +62,8 @@ def make_session(
     policy: Policy | None = None,
     perception: Callable[[], Vector] | None = None,
     sink: Sink | None = None,
-    retargeter: Retargeter | None = None,
+    retargeter: Retargets | None = None,
+    user: User | None = None,
     ik: ArmIK | None = None,
 ) -> Session:
     """Wire a session over the devices of a connected, enabled rig.
@@ -72,8 +74,17 @@ def make_session(
         perception: What the task knows about the world, if it does.
         sink: Takes the frames, if anybody wants them.
         retargeter: To use again; made when ``None``.
+        user: Who wears the glove, if calibrated; an average adult when ``None``.
         ik: To use again; made when ``None``.
+
+    Raises:
+        RunError: The user was calibrated with another glove.
+        RetargetError: Somebody else wears it.
     """
+    human = None
+    if user is not None:
+        check_glove(user, rig.glove, rig.clock)
+        human = user.proportions
     return Session(
         arm=rig.arm,
         hand=rig.hand,
@@ -81,7 +92,7 @@ def make_session(
         tracker=rig.tracker,
         switch=rig.switch,
         cameras=rig.cameras,
-        retargeter=retargeter or Retargeter(rig.hand.spec.kinematics),
+        retargeter=retargeter or make_retargeter(rig.hand.spec.kinematics, human=human),
         ik=ik or make_ik(rig),
         config=teleop_config(rig),
         clock=rig.clock,

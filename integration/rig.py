@@ -113,7 +113,8 @@ def build_rig(
 
     Raises:
         DeviceError: The file is wrong.
-        RigError: A kind that every rig needs is missing or named twice.
+        RigError: A kind that every rig needs is missing or named twice, or glove and hand are
+            of different sides.
     """
     file = read_rig(path)
     if world and file.world is not None:
@@ -132,13 +133,19 @@ def build_rig(
             raise RigError(f"{path}: needs exactly one [{kind}.NAME] table, has {len(found)}.")
         return found[0]
 
+    hand, glove = only("hand"), only("glove")
+    if hand.spec.side != glove.spec.side:
+        raise RigError(
+            f"{path}: the glove is worn on the {glove.spec.side} hand, but the robot's is a "
+            f"{hand.spec.side} one. Set the same side for both."
+        )
     return Rig(
         file=file,
         clock=clock,
         world=sim,
         arm=only("arm"),
-        hand=only("hand"),
-        glove=only("glove"),
+        hand=hand,
+        glove=glove,
         tracker=only("tracker"),
         switch=_one_switch([d for entry, d in built if entry.kind == "switch"]) or only("switch"),
         cameras={entry.name: cast("Camera", d) for entry, d in built if entry.kind == "camera"},

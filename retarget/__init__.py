@@ -1,5 +1,9 @@
 """Human keypoints to hand joint targets. Pure functions: no I/O, no clock, no torch."""
 
+from dexhil.retarget.build import Method as Method
+from dexhil.retarget.build import Retargets as Retargets
+from dexhil.retarget.build import best_method as best_method
+from dexhil.retarget.build import make_retargeter as make_retargeter
 from dexhil.retarget.errors import RetargetError as RetargetError
 from dexhil.retarget.human import HumanHand as HumanHand
 from dexhil.retarget.human import HumanProportions as HumanProportions

@@ -45,8 +45,15 @@ def palm_frame(keypoints: npt.ArrayLike, side: Side = "right") -> Matrix:
     return _palm_frame(_points(keypoints), side)
 
 
-def to_palm(keypoints: npt.ArrayLike, side: Side = "right") -> Matrix:
+def to_palm(
+    keypoints: npt.ArrayLike, side: Side = "right", *, thumb_offset: Vector | None = None
+) -> Matrix:
     """Return ``keypoints`` in the palm frame, wrist at the origin [m]. Shape (21, 3).
+
+    Args:
+        keypoints: In any rigid frame [m]. Shape (21, 3).
+        side: Which hand they should be.
+        thumb_offset: Added to the thumb, in the palm frame, before the hand is judged [m].
 
     Raises:
         RetargetError: They are not 21 finite points, a bone has no plausible length,
@@ -54,6 +61,8 @@ def to_palm(keypoints: npt.ArrayLike, side: Side = "right") -> Matrix:
     """
     given = _points(keypoints)
     points: Matrix = _compiled().in_frame(given, _palm_frame(given, side))
+    if thumb_offset is not None:
+        points[1:5] += thumb_offset
     lengths = bone_lengths(points)
     shortest, longest = float(lengths.min()), float(lengths.max())
     if not (shortest >= MIN_BONE_M and longest <= MAX_BONE_M):  # Also where one is NaN.

@@ -57,10 +57,10 @@ class RetargetConfig:
         max_step_rad: Largest motion of any joint per frame [rad].
     """
 
-    pair_weight: float = 0.35
+    pair_weight: float = 0.45
     contact_weight: float = 15.0
-    contact_distance_m: float = 0.02
-    contact_width_m: float = 0.004
+    contact_distance_m: float = 0.018
+    contact_width_m: float = 0.003
     posture_weight: float = 3e-5
     side_weight: float = 2e-4
     thumb_weight: float = 2e-5
@@ -69,10 +69,10 @@ class RetargetConfig:
     closing_width_rad: float = 0.3
     overlap_weight: float = 8.0
     allowed_overlap_m: float = 0.001
-    stay_weight: float = 5e-4
+    stay_weight: float = 3e-4
     damping: float = 1e-3
-    steps: int = 4
-    follow: float = 0.8
+    steps: int = 3
+    follow: float = 0.75
     max_step_rad: float = 0.6
 
 
@@ -175,8 +175,7 @@ class Retargeter:
         Raises:
             RetargetError: The keypoints are not a plausible right hand, or the solver failed.
         """
-        points = to_palm(keypoints, self._side)
-        points[1:5] += self._thumb_offset
+        points = to_palm(keypoints, self._side, thumb_offset=self._thumb_offset)
         return self._solve(points).copy()
 
     def _solve(self, points: Matrix) -> Vector:

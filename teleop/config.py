@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from dexhil.retarget.filters import FilterName
+
 Vector3 = tuple[float, float, float]
 
 
@@ -20,6 +22,8 @@ class TeleopConfig:
         hand_speed_fraction: Share of the hand's joint speeds that may be used.
         cube_position: Palm in the cube's frame, the translation of X in DexHiL Eq. 3 [m].
         cube_rpy: Palm in the cube's frame, the rotation of X in DexHiL Eq. 3 [rad].
+        hand_filter: Of what the glove asks of the hand, from least lag to most smoothness; see
+            `dexhil.retarget.filters`.
         bleed_rate: Fastest the hand's offset from the glove may shrink [rad/s].
         shadow: Ask the policy while a person drives too, to record what it proposed.
         robot_max_age_s: Oldest usable sample of arm and hand [s].
@@ -42,6 +46,7 @@ class TeleopConfig:
     hand_speed_fraction: float = 1.0
     cube_position: Vector3 = (0.0, 0.0, 0.0)
     cube_rpy: Vector3 = (0.0, 0.0, 0.0)
+    hand_filter: FilterName = "off"
     bleed_rate: float = 0.5
     shadow: bool = True
     robot_max_age_s: float = 0.1

@@ -6,6 +6,8 @@ import numpy as np
 
 from dexhil.drivers.glove import GloveObservation
 from dexhil.drivers.tracker import TrackerObservation
+from dexhil.retarget.build import Retargets
+from dexhil.retarget.filters import JointFilter
 from dexhil.teleop.errors import DoubtError
 from dexhil.teleop.ik import ArmIK
 from dexhil.teleop.mapping import ArmMapping, HandMapping
@@ -87,13 +89,6 @@ class HumanArm:
             raise DoubtError(f"tracker: {error}.") from error
 
 
-class Retargets(Protocol):
-    """What this needs of a retargeter."""
-
-    def retarget(self, keypoints: Vector) -> Vector: ...
-    def reset(self, joint_positions: Vector) -> None: ...
-
-
 class HumanHand:
     """The hand follows the glove.
 
@@ -102,6 +97,8 @@ class HumanHand:
         mapping: Glove joints to hand joints.
         retargeter: Keypoints to glove joints.
         period_s: Of the loop that asks [s].
+        smoother: Filters what is asked, if wanted. It comes last, at the loop's own even rate:
+            before the mapping, it would still be moving when the fingers are not.
     """
 
     def __init__(
@@ -110,11 +107,13 @@ class HumanHand:
         mapping: HandMapping,
         retargeter: Retargets,
         period_s: float,
+        smoother: JointFilter | None = None,
     ) -> None:
         self._glove = glove
         self._mapping = mapping
         self._retargeter = retargeter
         self._period_s = period_s
+        self._smoother = smoother
         self._stamp_s = -np.inf
         self._anchor = self._retargeted = np.zeros(0)
 
@@ -131,6 +130,8 @@ class HumanHand:
                 break
         self._anchor, self._retargeted, self._stamp_s = executed, joints, sample.stamp_s
         self._mapping.anchor(executed, joints)
+        if self._smoother is not None:
+            self._smoother.reset(executed)
 
     def target(self, share: float, executed: Vector) -> Vector:
         del executed  # Fingers are mapped absolutely from their anchor.
@@ -139,5 +140,7 @@ class HumanHand:
             self._retargeted = self._retargeter.retarget(sample.keypoints)
             self._stamp_s = sample.stamp_s
         asked = self._mapping.target(self._retargeted, self._period_s)
+        if self._smoother is not None:
+            asked = self._smoother.step(asked, self._period_s)
         blended: Vector = self._anchor + share * (asked - self._anchor)
         return blended

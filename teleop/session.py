@@ -21,11 +21,13 @@ from dexhil.drivers.hand import Hand, HandCommand
 from dexhil.drivers.joints import JointObservation, JointSpec
 from dexhil.drivers.switch import Switch
 from dexhil.drivers.tracker import Tracker
+from dexhil.retarget.build import Retargets
+from dexhil.retarget.filters import FILTERS, JointFilter
 from dexhil.teleop.authority import Authority, Drive, Verdict
 from dexhil.teleop.config import TeleopConfig
 from dexhil.teleop.follower import Follower, Timing
 from dexhil.teleop.frame import Sink
-from dexhil.teleop.human import HumanArm, HumanHand, Retargets
+from dexhil.teleop.human import HumanArm, HumanHand
 from dexhil.teleop.ik import ArmIK
 from dexhil.teleop.mapping import ArmMapping, HandMapping
 from dexhil.teleop.policy_loop import Policy, PolicyLoop, Watches
@@ -223,6 +225,8 @@ class Session:
         config = self._config
         timing = self._timing(config.hand_rate_hz)
         mapping = HandMapping(hand.spec.position_limits, config.bleed_rate)
+        smooth = config.hand_filter != "off"
+        smoother = JointFilter(FILTERS[config.hand_filter]) if smooth else None
         return Follower(
             self._watches.hand,
             lambda joints: hand.command(HandCommand(joint_positions=joints)).joint_positions,
@@ -232,7 +236,7 @@ class Session:
                 _max_step(hand.spec, config.hand_speed_fraction, timing),
                 together=False,
             ),
-            HumanHand(self._watches.glove, mapping, retargeter, timing.period_s),
+            HumanHand(self._watches.glove, mapping, retargeter, timing.period_s, smoother),
             lambda: self._policy_loop.hand_proposal,
             authority=self._authority,
             clock=self._clock,

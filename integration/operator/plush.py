@@ -13,8 +13,8 @@ from dexhil.drivers.clock import Clock
 from dexhil.integration.operator.person import RATE_HZ, Person, grasp_posture
 from dexhil.integration.operator.watch import Doubt, View
 from dexhil.integration.tasks.plush import PlushTask
+from dexhil.retarget.build import AnyRetargeter
 from dexhil.retarget.human import HumanHand
-from dexhil.retarget.retargeter import Retargeter
 from dexhil.teleop import se3
 from dexhil.teleop.takeover import Mode
 
@@ -98,7 +98,7 @@ class Eyes:
     """
 
     def __init__(
-        self, task: PlushTask, retargeter: Retargeter, hand: HumanHand, rng: np.random.Generator
+        self, task: PlushTask, retargeter: AnyRetargeter, hand: HumanHand, rng: np.random.Generator
     ) -> None:
         self._task, self._rng = task, rng
         retargeter.reset(np.array(task.world.hand.kinematics.extra["open"]))

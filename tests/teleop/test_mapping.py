@@ -99,6 +99,65 @@ def test_a_robot_finger_never_moves_against_the_persons(executed, retargeted, st
         glove, command = new_glove, new_command
 
 
+@given(joints, joints, strides, st.floats(1e-3, 0.1), st.floats(0.0, 2.0))
+def test_the_robot_follows_the_fingers_and_a_bounded_rate_no_faster(
+    executed, retargeted, steps, dt_s, rate
+):
+    glove, command = retargeted, executed
+    for new_glove, new_command, _ in walk(executed, retargeted, steps, rate, dt_s):
+        moved = np.abs(new_glove - glove)
+        assert (np.abs(new_command - command) <= moved + rate * dt_s + 1e-12).all()
+        assert (np.abs(new_command - command) <= 1.5 * moved + 1e-12).all()
+        glove, command = new_glove, new_command
+
+
+@given(joints, joints, strides, arrays(np.float64, 4, elements=st.floats(-0.01, 0.01)))
+def test_fingers_at_rest_pay_nothing_off_whatever_they_did_before(
+    executed, retargeted, steps, tremble
+):
+    mapping = HandMapping(LIMITS, 0.5)
+    mapping.anchor(executed, retargeted)
+    for step in [*steps, np.zeros(4)]:
+        retargeted = np.clip(retargeted + step, *LIMITS.T)
+        command = mapping.target(retargeted, 1 / 90)
+    for _ in range(5):
+        np.testing.assert_allclose(mapping.target(retargeted, 1 / 90), command, atol=1e-12)
+    # Nor does tremble about the place where they came to rest.
+    mapping.anchor(command, retargeted)
+    before = mapping.offset
+    for sign in (1.0, -1.0) * 5:
+        mapping.target(np.clip(retargeted + sign * tremble, *LIMITS.T), 1 / 90)
+    cut_off = np.minimum(command, 1.5 - command) < 0.01  # There, the limits shrink it.
+    np.testing.assert_allclose(mapping.offset[~cut_off], before[~cut_off], atol=1e-12)
+
+
+@given(joints, joints, strides)
+def test_one_fingers_motion_pays_for_no_other_finger(executed, retargeted, steps):
+    mapping = HandMapping(LIMITS, 0.5)
+    mapping.anchor(executed, retargeted)
+    still = np.array([False, True, True, False])
+    before = mapping.offset[still]
+    for step in steps:
+        retargeted = np.clip(retargeted + np.where(still, 0.0, step), *LIMITS.T)
+        mapping.target(retargeted, 1 / 90)
+    np.testing.assert_allclose(mapping.offset[still], before, atol=1e-12)
+
+
+@given(joints, joints, strides, strides)
+def test_taking_over_again_jumps_nowhere(executed, retargeted, steps, more):
+    mapping = HandMapping(LIMITS, 0.5)
+    mapping.anchor(executed, retargeted)
+    command = executed
+    for step in steps:
+        retargeted = np.clip(retargeted + step, *LIMITS.T)
+        command = mapping.target(retargeted, 1 / 90)
+    for step in more[:1]:  # Meanwhile the policy drove elsewhere, and the person moved.
+        command = np.clip(command + step, *LIMITS.T)
+        retargeted = np.clip(retargeted - step, *LIMITS.T)
+    mapping.anchor(command, retargeted)
+    np.testing.assert_allclose(mapping.target(retargeted, 1 / 90), command, atol=1e-15)
+
+
 def test_a_still_trembling_hand_pays_nothing_off():
     rng = np.random.default_rng(0)
     mapping = HandMapping(LIMITS, 0.5)

@@ -1,0 +1,1 @@
+"""Retargeting from the command line: clips, calibration, pictures and comparisons."""

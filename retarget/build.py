@@ -1,0 +1,52 @@
+"""Which retargeter for which wish: the one place that knows all methods."""
+
+from functools import partial
+from typing import Literal, Protocol
+
+import numpy.typing as npt
+
+from dexhil.drivers.arrays import Vector
+from dexhil.drivers.models.kinematics import Kinematics
+from dexhil.retarget.human import HumanHand, HumanProportions
+from dexhil.retarget.learned import LearnedMap, LearnedRetargeter
+from dexhil.retarget.retargeter import Retargeter
+
+Method = Literal["two-stage", "solver", "both"]
+"""The learned map alone, the solver alone, or the solver starting from the learned map."""
+
+AnyRetargeter = Retargeter | LearnedRetargeter
+
+
+class Retargets(Protocol):
+    """Keypoints in, joint targets out, by any method; see `Retargeter`."""
+
+    def retarget(self, keypoints: npt.ArrayLike) -> Vector: ...
+    def reset(self, joint_positions: npt.ArrayLike) -> None: ...
+
+
+def best_method(kinematics: Kinematics) -> Method:
+    """Return ``"both"`` for a hand whose learned map is shipped, else ``"solver"``."""
+    return "both" if LearnedMap.shipped(kinematics) else "solver"
+
+
+def make_retargeter(
+    kinematics: Kinematics, *, method: Method | None = None, human: HumanProportions | None = None
+) -> AnyRetargeter:
+    """Return a retargeter of one hand.
+
+    Args:
+        kinematics: The robot hand, left or right.
+        method: How; that of `best_method` if not given.
+        human: The person's proportions; an average adult if not given.
+
+    Raises:
+        RetargetError: The method needs a learned map and none fits the hand.
+    """
+    method = method or best_method(kinematics)
+    human = human or HumanHand().proportions
+    if method == "solver":
+        return Retargeter(kinematics, human=human)
+    if method == "two-stage":
+        return LearnedRetargeter(kinematics, human=human)
+    start = partial(LearnedMap.load(kinematics), human=human)
+    return Retargeter(kinematics, human=human, start=start)

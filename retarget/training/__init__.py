@@ -1,0 +1,1 @@
+"""Training of learned maps. Needs torch; nothing that runs on a robot imports it."""

@@ -77,7 +77,7 @@ no jerkier than dex-retargeting's vector optimiser behind its own filter, ``bala
 jerkier than its DexPilot. No hand here moves faster than 8.6 rad/s, so on a robot the rates
 of the slower two cost nothing. Their cutoffs are in Hz: tell the filter the true ``dt_s``.
 """
-DEFAULT_FILTER: Final = "balanced"
+DEFAULT_FILTER: Final[FilterName] = "balanced"
 
 
 class JointFilter:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dexhil.retarget.filters import FilterName
+from dexhil.retarget.filters import DEFAULT_FILTER, FilterName
 
 Vector3 = tuple[float, float, float]
 
@@ -46,7 +46,7 @@ class TeleopConfig:
     hand_speed_fraction: float = 1.0
     cube_position: Vector3 = (0.0, 0.0, 0.0)
     cube_rpy: Vector3 = (0.0, 0.0, 0.0)
-    hand_filter: FilterName = "off"
+    hand_filter: FilterName = DEFAULT_FILTER
     bleed_rate: float = 0.5
     shadow: bool = True
     robot_max_age_s: float = 0.1

@@ -14,8 +14,8 @@ from dexhil.teleop.mapping import ArmMapping, HandMapping
 from dexhil.teleop.safety import Watch, Workspace
 from dexhil.teleop.se3 import Pose, Vector, from_quaternion, interpolate
 
-_SETTLING = 8  # Solves at takeover: a retargeter that warms up would move a still hand.
-_SETTLED = 1e-3  # [rad]
+_SETTLING = 100  # Solves at takeover at most: one that still settles would move a still hand.
+_SETTLED = 1e-4  # [rad]
 
 
 class Human(Protocol):

@@ -18,13 +18,14 @@ from dexhil.integration import doctor as health
 from dexhil.integration.bench import Attempt, Bench
 from dexhil.integration.emulation import emulate as run_emulators
 from dexhil.integration.errors import RunError
-from dexhil.integration.live import Stretch, drive, make_session
+from dexhil.integration.live import Stretch, drive, make_session, retargeter_of
 from dexhil.integration.recorder import Recorder, open_dataset
 from dexhil.integration.retargeting.users import User, find_user, load_user
 from dexhil.integration.rig import Rig, build_rig
 from dexhil.integration.rounds import correct, demonstrate
 from dexhil.integration.rounds import evaluate as evaluate_attempts
 from dexhil.policy.episodes import DatasetWriter
+from dexhil.retarget.build import Retargets
 from dexhil.teleop.takeover import Event
 
 if TYPE_CHECKING:
@@ -95,13 +96,15 @@ def teleop(
 ) -> None:
     """Drive by glove and tracker."""
     rig = _open(rig_path, replacing=None if glove is None else _glove(glove))
+    person = _person(user)
+    retargeter = retargeter_of(rig, person)
     with rig.running(), ExitStack() as stack:
         writer = None if record is None else stack.enter_context(open_dataset(record, rig))
         sink = None
         if writer is not None:
             writer.begin_episode(task)
             sink = Recorder(writer, demonstration=True)
-        session = make_session(rig, sink=sink, user=_person(user))
+        session = make_session(rig, sink=sink, retargeter=retargeter, user=person)
         first = Event.TAKE_OVER if rig.switch.spec.simulated else None
         stretch = drive(rig, session, first=first, duration_s=duration_s)
         if writer is not None:
@@ -146,7 +149,7 @@ def record(
 ) -> None:
     """Record demonstrations by a simulated operator, or by a person on a real rig."""
     if read_rig(rig_path).world is None:
-        _record_live(rig_path, out, episodes, task, _person(user))
+        _live(rig_path, None, out, episodes, task, user=user)
         return
     _refuse_user(user)
     with (
@@ -218,7 +221,7 @@ def run_policy(
     """Let a policy drive with a person ready to take over."""
     policy = _load(checkpoint, seed)
     if read_rig(rig_path).world is None:
-        _run_live(rig_path, policy, record, takeovers, task, user=_person(user))
+        _live(rig_path, policy, record, takeovers, task, user=user)
         return
     _refuse_user(user)
     with (
@@ -308,17 +311,14 @@ def _refuse_user(name: str | None) -> None:
         raise RunError(f"--user {name}: on a simulated rig a simulated operator wears the glove.")
 
 
-def _record_live(rig_path: Path, out: Path, episodes: int, task: str, user: User | None) -> None:
-    """A person at a real rig: the pedal takes over, its success and failure end an attempt."""
-    with _open(rig_path).running() as rig, open_dataset(out, rig) as writer:
-        live_attempts(rig, writer, None, episodes, task, user=user)
-
-
-def _run_live(
-    rig_path: Path, policy: "Runner", out: Path, takeovers: int, task: str, *, user: User | None
+def _live(
+    rig_path: Path, policy: "Runner | None", out: Path, n: int, task: str, *, user: str | None
 ) -> None:
-    with _open(rig_path).running() as rig, open_dataset(out, rig) as writer:
-        live_attempts(rig, writer, policy, takeovers, task, user=user)
+    """A person at a real rig: the pedal takes over, its success and failure end an attempt."""
+    rig, person = _open(rig_path), _person(user)
+    retargeter = retargeter_of(rig, person)
+    with rig.running(), open_dataset(out, rig) as writer:
+        live_attempts(rig, writer, policy, n, task, retargeter=retargeter, user=person)
 
 
 def live_attempts(
@@ -328,6 +328,7 @@ def live_attempts(
     n: int,
     task: str,
     *,
+    retargeter: Retargets | None = None,
     user: User | None = None,
 ) -> None:
     """Record a person's attempts, or a policy's with a person, until ``n`` were a success.
@@ -341,7 +342,8 @@ def live_attempts(
         console.print(f"Success {successes + 1} of {n}: press {button}, then success or failure.")
         writer.begin_episode(task)
         sink = Recorder(writer, demonstration=policy is None)
-        stretch = drive(rig, make_session(rig, policy=policy, sink=sink, user=user))
+        session = make_session(rig, policy=policy, sink=sink, retargeter=retargeter, user=user)
+        stretch = drive(rig, session)
         _finish(writer, stretch)
         if "Ctrl-C" in stretch.ended:
             raise KeyboardInterrupt

@@ -56,6 +56,19 @@ def make_ik(rig: Rig) -> ArmIK:
     return ArmIK(rig.arm.spec.kinematics, mount, speed_fraction=speed_fraction)
 
 
+def retargeter_of(rig: Rig, user: User | None = None) -> Retargets:
+    """Return a retargeter for the rig's hand.
+
+    Make it before the robot is switched on: on a new machine it compiles for some seconds.
+
+    Args:
+        rig: Not necessarily connected.
+        user: Who wears the glove, if calibrated; an average adult when ``None``.
+    """
+    human = None if user is None else user.proportions
+    return make_retargeter(rig.hand.spec.kinematics, human=human)
+
+
 def make_session(
     rig: Rig,
     *,
@@ -74,17 +87,15 @@ def make_session(
         perception: What the task knows about the world, if it does.
         sink: Takes the frames, if anybody wants them.
         retargeter: To use again; made when ``None``.
-        user: Who wears the glove, if calibrated; an average adult when ``None``.
+        user: Who wears the glove; see `retargeter_of`. Another hand in it is refused.
         ik: To use again; made when ``None``.
 
     Raises:
         RunError: The user was calibrated with another glove.
         RetargetError: Somebody else wears it.
     """
-    human = None
     if user is not None:
         check_glove(user, rig.glove, rig.clock)
-        human = user.proportions
     return Session(
         arm=rig.arm,
         hand=rig.hand,
@@ -92,7 +103,7 @@ def make_session(
         tracker=rig.tracker,
         switch=rig.switch,
         cameras=rig.cameras,
-        retargeter=retargeter or make_retargeter(rig.hand.spec.kinematics, human=human),
+        retargeter=retargeter or retargeter_of(rig, user),
         ik=ik or make_ik(rig),
         config=teleop_config(rig),
         clock=rig.clock,

@@ -1,6 +1,5 @@
 """Which retargeter for which wish: the one place that knows all methods."""
 
-from functools import partial
 from typing import Literal, Protocol
 
 import numpy.typing as npt
@@ -48,5 +47,4 @@ def make_retargeter(
         return Retargeter(kinematics, human=human)
     if method == "two-stage":
         return LearnedRetargeter(kinematics, human=human)
-    start = partial(LearnedMap.load(kinematics), human=human)
-    return Retargeter(kinematics, human=human, start=start)
+    return Retargeter(kinematics, human=human, start=LearnedMap.load(kinematics).of(human))

@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from dexhil.drivers.arrays import Matrix, Vector, freeze_fields
 from dexhil.drivers.models.kinematics import Kinematics, Side
+from dexhil.retarget.build import make_retargeter
 from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.human import HumanProportions
 from dexhil.retarget.keypoints import FINGERS, TIPS, bone_lengths
-from dexhil.retarget.retargeter import Retargeter
 from dexhil.retarget.score import FULL_RAD, human_flexion
 from dexhil.retarget.wearer import (
     MIN_SAMPLES,
@@ -124,7 +124,7 @@ class Calibration:
         Raises:
             RetargetError: It cannot follow one.
         """
-        retargeter = Retargeter(kinematics, human=self.proportions)
+        retargeter = make_retargeter(kinematics, human=self.proportions)
         robot = retargeter.model
         gaps, fist = np.full(4, np.nan), np.nan
         for pose, hand in self.hands.items():

@@ -12,6 +12,10 @@ from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.keypoints import FINGERS, bone_lengths
 from dexhil.retarget.model import FingerModel
 
+USUAL_REACH_M: Final = 0.144
+"""Of the hand for which distances of contact are given: wrist over knuckle to tip, mean of the
+five fingers [m]. A small adult's."""
+
 # An adult hand, wrist to middle fingertip 0.196 m; after the median of a tracked right hand,
 # with the phalanges' ratios of published anthropometry.
 _KNUCKLES: Final = np.array(
@@ -104,6 +108,11 @@ class HumanProportions:
             raise RetargetError(
                 f"Human proportions: touch gaps {self.touch_gaps} are not four distances [m]."
             )
+
+    @property
+    def size(self) -> float:
+        """Against the hand of `USUAL_REACH_M`."""
+        return float(self.reaches.mean()) / USUAL_REACH_M
 
     @classmethod
     def measure(cls, keypoints: npt.ArrayLike) -> Self:

@@ -291,7 +291,7 @@ def solve(hand: tuple[Chains, Capsules], task: Task, goals: Goals, q: Vector, bo
             damping *= 0.3
         else:
             damping *= 8.0
-    return bool(np.isfinite(q).all())
+    return bool(np.isfinite(cost))
 
 
 @compiled

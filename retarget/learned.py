@@ -7,8 +7,8 @@ on its own frame only, so a bad frame is forgotten with the next one.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -213,6 +213,13 @@ class LearnedMap:
         answer: Vector = self._signs * q[self._order]
         return answer
 
+    def of(self, human: HumanProportions) -> Callable[[Matrix], Vector]:
+        """Return the map for one person, whom it sees at the usual size: all pinch alike then."""
+        usual = replace(
+            human, reaches=human.reaches / human.size, touch_gaps=human.touch_gaps / human.size
+        )
+        return lambda points: self(points / human.size, usual)
+
 
 class LearnedRetargeter:
     """Turns human keypoints into joint targets with a learned map; as `Retargeter`, but forgetful.
@@ -234,7 +241,7 @@ class LearnedRetargeter:
         map_: LearnedMap | None = None,
     ) -> None:
         self._human = human or HumanHand().proportions
-        self._map = map_ or LearnedMap.load(kinematics)
+        self._map = (map_ or LearnedMap.load(kinematics)).of(self._human)
         self._side = kinematics.side
         self.model = FingerModel(kinematics)
         self.joint_names = kinematics.joint_names
@@ -266,7 +273,7 @@ class LearnedRetargeter:
             RetargetError: The keypoints are not a plausible hand of that side.
         """
         points = to_palm(keypoints, self._side, thumb_offset=self._human.thumb_offset)
-        return self._map(points, self._human)
+        return self._map(points)
 
 
 def _shipped(kinematics: Kinematics) -> Path:

@@ -19,7 +19,6 @@ where tips matter, and strong once it is closed, where its shape does.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +32,6 @@ from dexhil.retarget.keypoints import FINGERS, to_palm
 from dexhil.retarget.model import FingerModel
 
 
-USUAL_REACH_M: Final = 0.144
-"""Of the hand for which distances of contact are given: wrist over knuckle to tip, mean of the
-five fingers [m]. A small adult's."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetargetConfig:
     """Weights of the cost and the budget of the solver.
@@ -46,8 +40,8 @@ class RetargetConfig:
         pair_weight: Of thumb-to-fingertip vectors out of contact, against 1 for wrist vectors.
         contact_weight: The same in contact.
         contact_distance_m: Human gap at which contact is half on, for a hand whose fingers
-            reach `USUAL_REACH_M` on average; it grows with the hand, so that people of all sizes
-            pinch alike [m].
+            reach `human.USUAL_REACH_M` on average; it grows with the hand, so that people of
+            all sizes pinch alike [m].
         contact_width_m: How gradually it comes on, likewise [m].
         posture_weight: Pull of flexing finger joints to the human's flexion [m²/rad²].
         side_weight: Pull of the fingers' sideways joints to the open hand [m²/rad²]. Sideways
@@ -129,7 +123,6 @@ class Retargeter:
         self._open = np.clip(_open_posture(kinematics), self._low, self._high)
         flexion = _flexion_map(self.model, self.fingers)
         touch_gaps = np.concatenate((np.zeros(1), human.touch_gaps))[self.fingers]
-        size = float(human.reaches.mean()) / USUAL_REACH_M
         self._flexing = flexing = self.model.flexion_gains.any(axis=0)
         thumb = np.isin(kinematics.joint_names, kinematics.chains["thumb"])
         weights = np.where(thumb, config.thumb_weight, config.side_weight)
@@ -146,8 +139,8 @@ class Retargeter:
             touch_gaps=touch_gaps,
             pair_weight=config.pair_weight,
             contact_weight=config.contact_weight,
-            contact_distance=size * config.contact_distance_m,
-            contact_width=size * config.contact_width_m,
+            contact_distance=human.size * config.contact_distance_m,
+            contact_width=human.size * config.contact_width_m,
             overlap_weight=config.overlap_weight,
             allowed_overlap=config.allowed_overlap_m,
             stay_weight=config.stay_weight,

@@ -126,6 +126,34 @@ def make_clip(
     return clip[np.maximum.accumulate(np.where(again, 0, np.arange(frames)))]
 
 
+def six_poses(
+    seed: int, *, size: float = 1.0, ready_s: float = 3.0, move_s: float = 0.5, hold_s: float = 1.3
+) -> Matrix:
+    """Return a right hand that follows `dexhil calibrate`, at 30 Hz [m]. Shape (frames, 21, 3).
+
+    An open hand, a fist, and the thumb at every fingertip in turn.
+
+    Args:
+        seed: Of the person, their tremor and the glove's noise of 0.3 mm.
+        size: Against the average adult.
+        ready_s: How long the hand is open before the first pose [s].
+        move_s: From pose to pose [s].
+        hold_s: In a pose [s].
+    """
+    rng = np.random.default_rng(seed)
+    person = HumanHand(size, rng=rng, jitter=0.05)
+    here = POSTURES["open"]
+    pieces = [np.repeat(here[None], round(RATE_HZ * ready_s), axis=0)]
+    for pose in (here, POSTURES["fist"], *(person.pinch(finger) for finger in FINGERS[1:])):
+        pieces.append(_path(here, pose, round(RATE_HZ * move_s), rng))
+        pieces.append(np.repeat(pose[None], round(RATE_HZ * hold_s), axis=0))
+        here = pose
+    angles = np.concatenate(pieces)
+    moving = (angles + _tremor(rng, len(angles)))[::3]
+    clip = np.array([person.keypoints(row) for row in moving])
+    return clip + rng.normal(scale=3e-4, size=clip.shape)
+
+
 def sample_postures(
     rng: np.random.Generator,
     n: int,

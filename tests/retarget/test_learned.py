@@ -167,10 +167,10 @@ def test_a_small_motion_of_the_person_is_a_small_motion_of_the_robot(
 @pytest.mark.parametrize("size", [0.8, 1.2])
 def test_a_person_of_any_size_drives_the_robot_alike_once_measured(size: float) -> None:
     person = HumanHand(size)
-    q = MAPS["allegro"](person.keypoints(POSTURES["relaxed"]), person.proportions)
-    expected = MAPS["allegro"](HUMAN.keypoints(POSTURES["relaxed"]), HUMAN.proportions)
-    # Contact is a matter of millimetres, not of the size of hands; hence not to the digit.
-    np.testing.assert_allclose(q, expected, atol=0.05)
+    for angles in (POSTURES["relaxed"], HUMAN.pinch("index")):
+        q = MAPS["allegro"].of(person.proportions)(person.keypoints(angles))
+        expected = MAPS["allegro"].of(HUMAN.proportions)(HUMAN.keypoints(angles))
+        np.testing.assert_allclose(q, expected, atol=1e-5)
 
 
 def test_a_gap_that_the_glove_shows_at_touch_is_taken_for_touch() -> None:
@@ -194,7 +194,7 @@ def test_the_thumbs_offset_is_added_once() -> None:
     moved = keypoints.copy()
     moved[1:5] += offset
     q = LearnedRetargeter(load_kinematics("leap"), human=human).retarget(keypoints)
-    np.testing.assert_array_equal(q, MAPS["leap"](moved, human))
+    np.testing.assert_array_equal(q, MAPS["leap"].of(human)(moved))
 
 
 def test_reset_checks_what_it_is_given() -> None:

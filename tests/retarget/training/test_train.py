@@ -55,6 +55,20 @@ def test_contact_asks_fingertips_to_meet_and_distance_does_not() -> None:
     assert float(pinch) < 1e-6 < float(losses.pinch_term(answer, DATA, MAP.layout.rows, hard=True))
 
 
+def test_in_contact_a_touch_is_nearer_the_wish_than_the_persons_own_small_gap() -> None:
+    points = torch.zeros(1, 21, 3)
+    points[0, TIPS[ROWS]] = torch.tensor(
+        [[0.08, 0.02, 0.10], [0.08, 0.033, 0.10], [0.03, 0.0, 0.19], [0.03, -0.02, 0.18]]
+    )
+    batch = Batch(points, torch.full((1, 5), 0.16))
+    copied = float(np.mean(MAP.layout.reaches)) / 0.16 * points[:, TIPS[ROWS]]
+    touching = copied.clone()
+    touching[:, 1] = touching[:, 0]
+    answers = [Answer(torch.zeros(1, 16), tips) for tips in (touching, copied)]
+    costs = [float(losses.kin_term(answer, batch, MAP, LossWeights())) for answer in answers]
+    assert costs[0] < 0.5 * costs[1]
+
+
 def test_bends_are_those_of_the_person() -> None:
     straight, bent = np.zeros((5, 4)), np.zeros((5, 4))
     bent[1:, 1:] = (0.5, 0.9, 0.3)

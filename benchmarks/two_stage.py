@@ -50,6 +50,11 @@ ARMS: Final = {
     "GeoRT-style": ("geort", PAPER, False),
     "two-stage, ours": ("two-stage", OURS, True),
     "joint, our losses": ("joint", OURS, False),
+    "joint, our losses, light contact": (
+        "joint",
+        replace(OURS, contact=LIGHT, pinch=0.0),
+        False,
+    ),
 }
 FIGURES: Final = {
     "fist": ("fist", 1.0, "{:.2f}"),
@@ -96,20 +101,17 @@ def mean_and_interval(values: Vector) -> tuple[float, float]:
     )
 
 
-def at_equal_gap(runs: dict[str, list[dict[str, float]]]) -> Vector:
-    """Return how much more the paper's two stages close a fist than the joint network, by seed.
+def at_equal_gap(runs: dict[str, list[dict[str, float]]], two_stage: str, joint: str) -> Vector:
+    """Return how much more two stages close a fist than the joint network, by seed.
 
     The joint network's closure is read at the two-stage map's gap, on the line through its two
-    contact weights; not beyond them.
+    contact weights; beyond the light one, there.
     """
     out = []
-    for two, heavy, light in zip(
-        runs["two-stage, paper"],
-        runs["joint, paper"],
-        runs["joint, paper, light contact"],
-        strict=True,
+    for two, *ends in zip(
+        runs[two_stage], runs[joint], runs[f"{joint}, light contact"], strict=True
     ):
-        ends = sorted((heavy, light), key=lambda run: run["pinch_gap"])
+        ends.sort(key=lambda run: run["pinch_gap"])
         gaps, fists = ([run[key] for run in ends] for key in ("pinch_gap", "fist"))
         out.append(two["fist"] - float(np.interp(two["pinch_gap"], gaps, fists)))
     return np.array(out)
@@ -143,10 +145,15 @@ def report(results: dict[str, dict[str, list[dict[str, float]]]], console: Conso
                 )
                 words.append("{} {:+.2f} ± {:.2f}".format(label, *mean_and_interval(difference)))
             console.print(f"{hand}, {title}, {a} minus {b}: " + ", ".join(words))
-        console.print(
-            "{}, fist at equal pinch gap, two-stage minus joint, paper's losses: "
-            "{:+.3f} ± {:.3f}\n".format(hand, *mean_and_interval(at_equal_gap(runs)))
-        )
+        for two_stage, joint in (
+            ("two-stage, paper", "joint, paper"),
+            ("two-stage, ours", "joint, our losses"),
+        ):
+            mean, half = mean_and_interval(at_equal_gap(runs, two_stage, joint))
+            console.print(
+                f"{hand}, fist at the gap of the first, {two_stage} minus {joint}: "
+                f"{mean:+.3f} ± {half:.3f}"
+            )
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from dexhil.drivers.errors import DeviceError
 from dexhil.drivers.models.kinematics import Side
@@ -272,7 +273,9 @@ def _guarded(command: Callable[[], object], console: Console) -> int:
         command()
     except OUR_ERRORS as error:
         console.print(
-            f"[bold red]{type(error).__name__}:[/] {error}", highlight=False, soft_wrap=True
+            f"[bold red]{type(error).__name__}:[/] {escape(str(error))}",
+            highlight=False,
+            soft_wrap=True,
         )
         return 1
     except KeyboardInterrupt:

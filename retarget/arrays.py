@@ -45,6 +45,8 @@ class Capsules(NamedTuple):
         radii: [m]. Shape (m,).
         outer: Radii of the spheres around them [m]. Shape (m,).
         pairs: Which two should not meet. Shape (k, 2).
+        pinches: Finger that may meet the thumb there when the person pinches, -1 where nothing
+            may ever meet. Shape (k,).
     """
 
     fingers: Indices
@@ -54,6 +56,7 @@ class Capsules(NamedTuple):
     radii: Vector
     outer: Vector
     pairs: Indices
+    pinches: Indices
 
 
 class Task(NamedTuple):
@@ -110,6 +113,8 @@ class Goals(NamedTuple):
     Attributes:
         tips: Where each fingertip should be [m]. Shape (fingers, 3).
         pairs: From the thumb's tip to each fingertip; the thumb's own row is zero [m]. Same shape.
+        contacts: How much each finger touches the thumb, 0 to 1; the thumb's own is not used.
+            Shape (fingers,).
         pair_roots: Square roots of the pairs' weights. Shape (fingers,).
         posture: Where joints are pulled to [rad]. Shape (n,).
         posture_weights: How hard [m²/rad²]. Shape (n,).
@@ -117,6 +122,7 @@ class Goals(NamedTuple):
 
     tips: Matrix
     pairs: Matrix
+    contacts: Vector
     pair_roots: Vector
     posture: Vector
     posture_weights: Vector

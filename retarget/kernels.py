@@ -148,7 +148,7 @@ def goals_of(task: Task, points: Matrix, flexion: Vector) -> Goals:
     """Return what the keypoints, in the palm frame, ask of the robot."""
     n_fingers = len(task.fingers)
     tips, pairs = np.empty((n_fingers, 3)), np.empty((n_fingers, 3))
-    pair_roots = np.empty(n_fingers)
+    contacts, pair_roots = np.zeros(n_fingers), np.empty(n_fingers)
     mean_scale = task.scales.mean()
     posture, weights = task.rest.copy(), task.posture_weights.copy()
     thumb = points[4 + 4 * task.fingers[0]]
@@ -161,7 +161,7 @@ def goals_of(task: Task, points: Matrix, flexion: Vector) -> Goals:
         weight = task.pair_weight + contact * (task.contact_weight - task.pair_weight)
         tips[finger] = task.wrist + task.scales[finger] * tip
         pairs[finger] = (1.0 - contact) * mean_scale * gap
-        pair_roots[finger] = np.sqrt(weight)
+        contacts[finger], pair_roots[finger] = contact, np.sqrt(weight)
         closed = sigmoid(
             (flexion[3 * human : 3 * human + 3].sum() - task.closing_angle) / task.closing_width
         )
@@ -169,7 +169,7 @@ def goals_of(task: Task, points: Matrix, flexion: Vector) -> Goals:
     for joint in range(len(posture)):
         for k in range(15):
             posture[joint] += task.flexion[joint, k] * flexion[k]
-    return Goals(tips, pairs, pair_roots, posture, weights)
+    return Goals(tips, pairs, contacts, pair_roots, posture, weights)
 
 
 @compiled
@@ -212,13 +212,18 @@ def add_tips(chains: Chains, goals: Goals, pose: Pose, hessian: Matrix, downhill
 
 @compiled
 def add_overlaps(
-    hand: tuple[Chains, Capsules], task: Task, pose: Pose, hessian: Matrix, downhill: Vector
+    hand: tuple[Chains, Capsules],
+    aims: tuple[Task, Goals],
+    pose: Pose,
+    hessian: Matrix,
+    downhill: Vector,
 ) -> float:
     """Add how deep links overlap, so that they part; return the cost."""
+    task, goals = aims
     chains, capsules = hand
     n = len(downhill)
     points, slopes, row = np.empty((2, 3)), np.empty((2, 3, n)), np.empty(n)
-    cost, root = 0.0, np.sqrt(task.overlap_weight)
+    cost = 0.0
     ends = capsule_ends(capsules, pose)
     for pair in range(len(capsules.pairs)):
         a, b = capsules.pairs[pair]
@@ -228,6 +233,9 @@ def add_overlaps(
         depth = capsules.radii[a] + capsules.radii[b] - task.allowed_overlap - distance
         if depth <= 0.0 or distance < 1e-6:  # Axes that cross have no side to part to.
             continue
+        root = np.sqrt(task.overlap_weight)
+        if capsules.pinches[pair] >= 0:
+            root *= 1.0 - goals.contacts[capsules.pinches[pair]]
         rows = (chains.starts[capsules.fingers[a]], capsules.rows[a])
         write_slope(chains, pose, rows, points[0], slopes[0])
         rows = (chains.starts[capsules.fingers[b]], capsules.rows[b])
@@ -238,7 +246,7 @@ def add_overlaps(
                 away = (points[0, i] - points[1, i]) / distance
                 row[column] -= root * away * (slopes[0, i, column] - slopes[1, i, column])
         add_row(hessian, downhill, row, root * depth)
-        cost += task.overlap_weight * depth * depth
+        cost += (root * depth) ** 2
     return cost
 
 
@@ -251,7 +259,7 @@ def normal_equations(
     pose = forward(hand[0], q)
     hessian, downhill = np.zeros((n, n)), np.zeros(n)
     cost = add_tips(hand[0], goals, pose, hessian, downhill)
-    cost += add_overlaps(hand, task, pose, hessian, downhill)
+    cost += add_overlaps(hand, (task, goals), pose, hessian, downhill)
     for a in range(n):
         to_posture, to_start = goals.posture[a] - q[a], start[a] - q[a]
         weight = goals.posture_weights[a]

@@ -134,7 +134,7 @@ def _capsules(kinematics: Kinematics, fingers: tuple[str, ...]) -> dict[str, Any
     """Return the fields of `Capsules`: the round geoms of moving links.
 
     Two links should not meet if they belong to different fingers; the last links of
-    thumb and finger may, or they could not pinch.
+    thumb and finger may when the person pinches.
     """
     found: list[tuple[int, int, Vector, Vector, float]] = []
     last_rows, row = [], -1
@@ -152,11 +152,10 @@ def _capsules(kinematics: Kinematics, fingers: tuple[str, ...]) -> dict[str, Any
                     placed = ends @ pose[:3, :3].T + pose[:3, 3]
                     found.append((finger, row, placed[0], placed[1], float(geom["radius"])))
         last_rows.append(row)
-    pairs = [
-        (a, b)
-        for a, b in combinations(range(len(found)), 2)
-        if found[a][0] != found[b][0]
-        and not (found[a][0] == 0 and found[a][1] == last_rows[0] and found[b][1] in last_rows)
+    pairs = [(a, b) for a, b in combinations(range(len(found)), 2) if found[a][0] != found[b][0]]
+    pinches = [
+        found[b][0] if found[a][1] == last_rows[0] and found[b][1] in last_rows else -1
+        for a, b in pairs
     ]
     return {
         "fingers": np.array([one[0] for one in found], dtype=np.int64),
@@ -166,6 +165,7 @@ def _capsules(kinematics: Kinematics, fingers: tuple[str, ...]) -> dict[str, Any
         "radii": np.array([one[4] for one in found]),
         "outer": np.array([one[4] + np.linalg.norm(one[3] - one[2]) / 2.0 for one in found]),
         "pairs": np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        "pinches": np.array(pinches, dtype=np.int64),
     }
 
 

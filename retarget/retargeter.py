@@ -59,8 +59,8 @@ class RetargetConfig:
         max_step_rad: Largest motion of any joint per frame [rad].
     """
 
-    pair_weight: float = 0.45
-    contact_weight: float = 12.0
+    pair_weight: float = 0.4
+    contact_weight: float = 16.0
     contact_distance_m: float = 0.018
     contact_width_m: float = 0.003
     posture_weight: float = 3e-5
@@ -69,7 +69,7 @@ class RetargetConfig:
     closing_weight: float = 4e-4
     closing_angle_rad: float = 2.8
     closing_width_rad: float = 0.3
-    overlap_weight: float = 5.0
+    overlap_weight: float = 10.0
     allowed_overlap_m: float = 0.001
     stay_weight: float = 3e-4
     damping: float = 1e-3

@@ -1,14 +1,28 @@
 """The same session, driven on real threads by somebody who presses buttons."""
 
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
 
 from dexhil.drivers.clock import MonotonicClock, SimClock
+from dexhil.drivers.glove.sim import relaxed_hand
+from dexhil.drivers.models.kinematics import Side
+from dexhil.integration import live
 from dexhil.integration.commands import live_attempts
+from dexhil.integration.errors import RunError
 from dexhil.integration.live import drive, make_session
 from dexhil.integration.recorder import open_dataset
+from dexhil.integration.retargeting.users import User
 from dexhil.integration.rig import build_rig
 from dexhil.policy.episodes import DatasetReader, Source
+from dexhil.retarget import HumanProportions, RetargetError
+from dexhil.retarget.calibration import Residuals
+from dexhil.retarget.keypoints import bone_lengths
+from dexhil.retarget.wearer import Fingerprint
 from dexhil.teleop.takeover import Event, Mode
 
 
@@ -93,3 +107,61 @@ def test_a_lost_glove_ends_a_drive_that_nobody_can_resume(rig: Path) -> None:
     assert "SimGlove" in stretch.ended
     assert "ms old" in stretch.ended
     assert stretch.duration_s < 2.0
+
+
+def anna(*, size: float = 1.0, glove: str = "sim", side: Side = "right") -> User:
+    """A person whose hand is that of the simulated glove, or larger."""
+    bones = size * bone_lengths(relaxed_hand("right"))
+    return User(
+        name="anna",
+        glove=glove,
+        side=side,
+        hand="inspire",
+        date=datetime(2026, 11, 21, tzinfo=UTC),
+        proportions=HumanProportions(
+            reaches=bones.reshape(5, 4).sum(axis=1), thumb_offset=np.array([0.004, 0.0, 0.002])
+        ),
+        fingerprint=Fingerprint(bones=bones, tolerance=0.05),
+        residuals=Residuals(
+            reach_spread=np.zeros(5),
+            raw_gaps=np.zeros(4),
+            robot_gaps=np.zeros(4),
+            robot_fist=1.0,
+        ),
+    )
+
+
+def test_a_calibrated_person_is_retargeted_by_their_own_proportions(
+    rig: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[HumanProportions | None] = []
+
+    def make(kinematics: Any, *, human: HumanProportions | None) -> Any:
+        asked.append(human)
+        return retargeter(kinematics, human=human)
+
+    retargeter = live.make_retargeter
+    monkeypatch.setattr(live, "make_retargeter", make)
+    simulated, user = build_rig(rig, SimClock(), cameras=False), anna()
+    with simulated.running():
+        make_session(simulated, user=user)
+        make_session(simulated)
+    assert asked == [user.proportions, None]
+
+
+def test_somebody_else_in_the_glove_gets_no_session(rig: Path) -> None:
+    simulated = build_rig(rig, SimClock(), cameras=False)
+    with simulated.running(), pytest.raises(RetargetError, match="not the hand of 'anna'"):
+        make_session(simulated, user=anna(size=1.2))
+
+
+@pytest.mark.parametrize(("glove", "side"), [("quest", "right"), ("sim", "left")])
+def test_a_person_calibrated_with_another_glove_gets_no_session(
+    rig: Path, glove: str, side: Side
+) -> None:
+    simulated = build_rig(rig, SimClock(), cameras=False)
+    with (
+        simulated.running(),
+        pytest.raises(RunError, match=f"calibrated for the {side} glove '{glove}'.*right 'sim'"),
+    ):
+        make_session(simulated, user=anna(glove=glove, side=side))

@@ -84,6 +84,11 @@ class Task(NamedTuple):
         stay_weight: Pull to where the solve starts [m²/rad²].
         damping: Of each Gauss-Newton step [m²/rad²].
         steps: Gauss-Newton steps per frame.
+        box: Lower and upper limits [rad]. Shape (2, n).
+        flexing: Which joints bend fingers. Shape (n,).
+        led: Whether the start is a good one, for the other joints to stay near.
+        follow: Share of the way from the last answer to the solution that is gone.
+        max_step: Largest motion of any joint per frame [rad].
     """
 
     fingers: Indices
@@ -105,6 +110,11 @@ class Task(NamedTuple):
     stay_weight: float
     damping: float
     steps: int
+    box: Matrix
+    flexing: npt.NDArray[np.bool_]
+    led: bool
+    follow: float
+    max_step: float
 
 
 class Goals(NamedTuple):

@@ -9,6 +9,9 @@ from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.retarget.arrays import Capsules, Chains, Goals, Pose, Task
 from dexhil.retarget.jit import compiled
 
+BOUND_PASSES = 4  # Solves of one step, each with more joints stopped at their bounds.
+RETRIES = 4  # Steps beyond the budget while none has helped.
+
 
 @compiled
 def forward(chains: Chains, q: Vector) -> Pose:
@@ -144,9 +147,26 @@ def far_apart(capsules: Capsules, ends: Matrix, a: int, b: int) -> bool:
 
 
 @compiled
-def goals_of(task: Task, points: Matrix, flexion: Vector) -> Goals:
+def human_flexion(points: Matrix) -> Vector:
+    """Return how far knuckle, middle and end joint of each finger bend [rad]. Shape (15,).
+
+    Seen from the side, in the palm frame. The metacarpals count as parallel to z.
+    """
+    out = np.empty(15)
+    for finger in range(5):
+        first = 1 + 4 * finger
+        a, c = 0.0, 1.0  # x and z of the bone before.
+        for joint in range(3):
+            x, _, z = points[first + joint + 1] - points[first + joint]
+            out[3 * finger + joint] = np.arctan2(c * x - a * z, a * x + c * z)
+            a, c = x, z
+    return out
+
+
+@compiled
+def goals_of(task: Task, points: Matrix) -> Goals:
     """Return what the keypoints, in the palm frame, ask of the robot."""
-    n_fingers = len(task.fingers)
+    n_fingers, flexion = len(task.fingers), human_flexion(points)
     tips, pairs = np.empty((n_fingers, 3)), np.empty((n_fingers, 3))
     contacts, pair_roots = np.zeros(n_fingers), np.empty(n_fingers)
     mean_scale = task.scales.mean()
@@ -270,36 +290,105 @@ def normal_equations(
 
 
 @compiled
-def solve(hand: tuple[Chains, Capsules], task: Task, goals: Goals, q: Vector, box: Matrix) -> bool:
-    """Move ``q`` downhill inside ``box`` (lower, upper); tell whether all went well.
+def bounded_step(
+    hessian: Matrix, downhill: Vector, damping: float, room: Matrix, step: Vector
+) -> bool:
+    """Write the damped Gauss-Newton step within ``room`` (lower, upper); False where it fails.
 
-    Levenberg-Marquardt: a step that does not help is taken back and damped more.
+    A joint that would leave its room stops at the end of it, and the others are solved again
+    around it: a full step that is merely cut off may lead uphill.
+    """
+    n = len(step)
+    stopped = np.zeros(n, np.bool_)
+    for _ in range(BOUND_PASSES):
+        matrix, right = hessian.copy(), downhill.copy()
+        for a in range(n):
+            matrix[a, a] += damping
+            if stopped[a]:
+                for b in range(n):
+                    right[b] -= step[a] * (hessian[a, b] if a >= b else hessian[b, a])
+        for a in range(n):
+            if stopped[a]:
+                matrix[a, :a] = 0.0
+                matrix[a + 1 :, a] = 0.0
+                matrix[a, a], right[a] = 1.0, step[a]
+        if not cholesky_solve(matrix, right):
+            return False
+        more = False
+        for a in range(n):
+            step[a] = min(max(right[a], room[0, a]), room[1, a])
+            if step[a] != right[a]:
+                stopped[a] = more = True
+        if not more:
+            break
+    return True
+
+
+@compiled
+def solve(hand: tuple[Chains, Capsules], task: Task, goals: Goals, q: Vector, box: Matrix) -> bool:
+    """Move ``q`` downhill inside ``box`` (lower, upper); False where that is not possible.
+
+    Levenberg-Marquardt: a step that does not help is taken back and damped more. Where none
+    of ``task.steps`` helps, a few more are tried, so that the start is never handed back as if it
+    were an answer.
     """
     n = len(q)
     damping, start = task.damping, q.copy()
+    step, room = np.zeros(n), np.empty((2, n))
+    moved, fresh = False, True
     hessian, downhill, cost = normal_equations(hand, task, goals, start, q)
-    for _ in range(task.steps):
-        matrix, step = hessian.copy(), downhill.copy()
+    for attempt in range(task.steps + RETRIES):
         for a in range(n):
-            matrix[a, a] += damping
-            # A joint pushed against its bound is no variable, or it would spoil the others' step.
-            if (q[a] <= box[0, a] and step[a] < 0.0) or (q[a] >= box[1, a] and step[a] > 0.0):
-                step[a] = 0.0
-                matrix[a, :a] = 0.0
-                matrix[a + 1 :, a] = 0.0
-                matrix[a, a] = 1.0
-        if not cholesky_solve(matrix, step):
+            room[0, a], room[1, a] = box[0, a] - q[a], box[1, a] - q[a]
+        if not bounded_step(hessian, downhill, damping, room, step):
             return False
+        if fresh and 0.0 <= (downhill * step).sum() <= 1e-9 * cost:
+            moved = True  # Nothing to gain: this is the answer.
+            break
+        further = np.empty(n)
         for a in range(n):
-            step[a] = min(max(q[a] + step[a], box[0, a]), box[1, a])
-        further, down, new_cost = normal_equations(hand, task, goals, start, step)
+            further[a] = min(max(q[a] + step[a], box[0, a]), box[1, a])
+        new_hessian, new_downhill, new_cost = normal_equations(hand, task, goals, start, further)
         if new_cost <= cost:
-            q[:] = step
-            hessian, downhill, cost = further, down, new_cost
+            q[:] = further
+            hessian, downhill, cost = new_hessian, new_downhill, new_cost
             damping *= 0.3
+            moved = fresh = True
         else:
             damping *= 8.0
-    return bool(np.isfinite(cost))
+            fresh = False  # A step this short gains nothing anywhere.
+        if moved and attempt + 1 >= task.steps:
+            break
+    return bool(moved and np.isfinite(cost))
+
+
+@compiled
+def follow(
+    hand: tuple[Chains, Capsules], task: Task, points: Matrix, start: Vector, q: Vector
+) -> bool:
+    """Move ``q``, the last answer, towards the solution of a frame; False where there is none.
+
+    Args:
+        hand: Which.
+        task: What is asked of it.
+        points: In the palm frame [m]. Shape (21, 3).
+        start: Where to look for the solution [rad]. Shape (n,).
+        q: Is changed, unless there is no solution [rad]. Shape (n,).
+    """
+    goals = goals_of(task, points)
+    if task.led:
+        for joint in range(len(q)):
+            if not task.flexing[joint]:
+                goals.posture[joint] = start[joint]
+    solution = start.copy()
+    if not solve(hand, task, goals, solution, task.box):
+        return False
+    for joint in range(len(q)):
+        move = task.follow * (solution[joint] - q[joint])
+        moved = q[joint] + min(max(move, -task.max_step), task.max_step)
+        # Rounding must not leave the limits.
+        q[joint] = min(max(moved, task.box[0, joint]), task.box[1, joint])
+    return True
 
 
 @compiled

@@ -29,6 +29,7 @@ PARENTS: Final = np.array([0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 
 MIN_BONE_M: Final = 0.002
 MAX_BONE_M: Final = 0.2
 MIN_PALM_WIDTH_M: Final = 0.005
+_NO_OFFSET: Final = np.zeros(3)
 MIN_HANDEDNESS: Final = -1.0
 """Beyond this the hand bends the wrong way. A tracked right hand stayed above 0, its
 mirror image mostly below -2; see `handedness`."""
@@ -60,19 +61,20 @@ def to_palm(
             or the hand is plainly the other one (or mirrored).
     """
     given = _points(keypoints)
-    points: Matrix = _compiled().in_frame(given, _palm_frame(given, side))
-    if thumb_offset is not None:
-        points[1:5] += thumb_offset
-    lengths = bone_lengths(points)
-    shortest, longest = float(lengths.min()), float(lengths.max())
+    points: Matrix
+    offset = _NO_OFFSET if thumb_offset is None else thumb_offset
+    points, (length, width, shortest, longest, score) = _compiled().look(
+        given, side == "left", offset
+    )
+    _require_palm(length, width)
     if not (shortest >= MIN_BONE_M and longest <= MAX_BONE_M):  # Also where one is NaN.
+        lengths = bone_lengths(points)
         worst = int(np.argmin(lengths) if shortest < MIN_BONE_M else np.argmax(lengths))
         raise RetargetError(
             f"Keypoints: the bone from {PARENTS[worst]} to {worst + 1} is "
             f"{1e3 * lengths[worst]:.1f} mm long, allowed {1e3 * MIN_BONE_M:.0f} to "
             f"{1e3 * MAX_BONE_M:.0f} mm. Is the hand tracked, in metres?"
         )
-    score = handedness(points)
     if score < MIN_HANDEDNESS:
         raise RetargetError(
             f"Keypoints: the fingers curl away from the palm (handedness {score:.1f}, at least "
@@ -107,6 +109,11 @@ def bone_lengths(points: Matrix) -> Vector:
 def _palm_frame(points: Matrix, side: Side) -> Matrix:
     frame: Matrix
     frame, length, width = _compiled().palm_frame(points, side == "left")
+    _require_palm(length, width)
+    return frame
+
+
+def _require_palm(length: float, width: float) -> None:
     if length < MIN_PALM_WIDTH_M:
         raise RetargetError(
             f"Keypoints: wrist and middle knuckle are {1e3 * length:.1f} mm apart, "
@@ -117,7 +124,6 @@ def _palm_frame(points: Matrix, side: Side) -> Matrix:
             f"Keypoints: index and ring knuckle are {1e3 * width:.1f} mm apart across the palm, "
             f"at least {1e3 * MIN_PALM_WIDTH_M:.0f} mm needed. Is the hand tracked?"
         )
-    return frame
 
 
 def _points(keypoints: npt.ArrayLike) -> Matrix:

@@ -57,23 +57,6 @@ def bone_lengths(points: Matrix) -> Vector:
 
 
 @compiled
-def flexion(points: Matrix) -> Vector:
-    """Return how far knuckle, middle and end joint of each finger bend [rad]. Shape (15,).
-
-    Seen from the side, in the palm frame. The metacarpals count as parallel to z.
-    """
-    out = np.empty(15)
-    for finger in range(5):
-        first = 1 + 4 * finger
-        a, c = 0.0, 1.0  # x and z of the bone before.
-        for joint in range(3):
-            x, _, z = points[first + joint + 1] - points[first + joint]
-            out[3 * finger + joint] = np.arctan2(c * x - a * z, a * x + c * z)
-            a, c = x, z
-    return out
-
-
-@compiled
 def handedness(points: Matrix) -> float:
     """See `dexhil.retarget.keypoints.handedness`."""
     curl = 0.0
@@ -85,3 +68,17 @@ def handedness(points: Matrix) -> float:
             # The sine of the bend about y: (inner x outer) . y
             curl += np.arctan2(az * bx - ax * bz, ax * bx + ay * by + az * bz) / 4.0
     return float(curl / 0.35 + points[2, 0] / (0.15 * points[9, 2]))
+
+
+@compiled
+def look(points: Matrix, mirror: bool, thumb_offset: Vector) -> tuple[Matrix, Vector]:
+    """Return the keypoints in the palm frame, and by what they are judged. Shape (21, 3), (5,).
+
+    The latter: length and width of the palm, shortest and longest bone [m], handedness.
+    """
+    frame, length, width = palm_frame(points, mirror)
+    out = in_frame(points, frame)
+    out[1:5] += thumb_offset
+    bones = bone_lengths(out)
+    side = handedness(out) if width > 0.0 else 0.0  # Without a palm, nothing has a side.
+    return out, np.array((length, width, bones.min(), bones.max(), side))

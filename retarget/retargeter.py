@@ -19,6 +19,7 @@ where tips matter, and strong once it is closed, where its shape does.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -72,10 +73,14 @@ class RetargetConfig:
     overlap_weight: float = 10.0
     allowed_overlap_m: float = 0.001
     stay_weight: float = 3e-4
-    damping: float = 1e-3
+    damping: float = 1e-2
     steps: int = 3
     follow: float = 0.75
-    max_step_rad: float = 0.6
+    max_step_rad: float = 0.7
+
+
+ALONE: Final = RetargetConfig(damping=1e-3, steps=6)
+"""For a solver without a learned start: it has further to go."""
 
 
 class Retargeter:
@@ -87,7 +92,7 @@ class Retargeter:
     Args:
         kinematics: The robot hand.
         human: The person's proportions; an average adult if not given.
-        config: Weights and budget.
+        config: Weights and budget; `RetargetConfig()` if not given, `ALONE` without a start.
         start: Keypoints in the palm frame (21, 3) [m] to joints near the solution [rad]. With it
             every frame is solved afresh, from there and pulled there where tips leave a choice,
             so that a bad frame is forgotten; without it, from the last answer.
@@ -101,29 +106,27 @@ class Retargeter:
         config: RetargetConfig | None = None,
         start: Callable[[Matrix], Vector] | None = None,
     ) -> None:
-        # Here and not above: they load the compiler, see `FingerModel`.
-        from dexhil.retarget import kernels, palm  # noqa: PLC0415
+        # Here and not above: it loads the compiler, see `FingerModel`.
+        from dexhil.retarget import kernels  # noqa: PLC0415
 
-        config = config or RetargetConfig()
+        config = config or (ALONE if start is None else RetargetConfig())
         human = human or HumanHand().proportions
         self._kernels = kernels
-        self._palm = palm
         self._side = kinematics.side
         self._thumb_offset = human.thumb_offset
         self._start = start
-        self._follow = config.follow
-        self._max_step_rad = config.max_step_rad
         self.model = FingerModel(kinematics)
         self.joint_names = kinematics.joint_names
         # Where a person's wrist would be in the robot's palm frame [m].
         self.wrist = np.array(kinematics.extra.get("wrist", (0.0, 0.0, 0.0)), dtype=np.float64)
         self.fingers = np.array([_human_row(kinematics, name) for name in self.model.fingers])
         self.scales = self.model.reach(self.wrist) / human.reaches[self.fingers]
-        self._low, self._high = np.ascontiguousarray(self.model.limits.T)
-        self._open = np.clip(_open_posture(kinematics), self._low, self._high)
+        self._hand = (self.model.chains, self.model.capsules)
+        self._box = np.ascontiguousarray(self.model.limits.T)
+        self._open = np.clip(_open_posture(kinematics), *self._box)
         flexion = _flexion_map(self.model, self.fingers)
         touch_gaps = np.concatenate((np.zeros(1), human.touch_gaps))[self.fingers]
-        self._flexing = flexing = self.model.flexion_gains.any(axis=0)
+        flexing = np.asarray(self.model.flexion_gains.any(axis=0))
         thumb = np.isin(kinematics.joint_names, kinematics.chains["thumb"])
         weights = np.where(thumb, config.thumb_weight, config.side_weight)
         self._task = Task(
@@ -146,6 +149,11 @@ class Retargeter:
             stay_weight=config.stay_weight,
             damping=config.damping,
             steps=config.steps,
+            box=self._box,
+            flexing=flexing,
+            led=start is not None,
+            follow=config.follow,
+            max_step=config.max_step_rad,
         )
         self.reset(self._open)
         self._solve(HumanHand().keypoints(np.zeros((5, 4))))  # In either palm frame, a hand.
@@ -158,12 +166,12 @@ class Retargeter:
             RetargetError: Wrong shape or not finite.
         """
         q = np.array(joint_positions, dtype=np.float64)
-        if q.shape != self._low.shape or not np.isfinite(q).all():
+        if q.shape != self._box[0].shape or not np.isfinite(q).all():
             raise RetargetError(
                 f"Retargeter: cannot start from {q.tolist()}; "
-                f"{len(self._low)} finite joint positions needed."
+                f"{len(self.joint_names)} finite joint positions needed."
             )
-        self._q = np.clip(q, self._low, self._high)
+        self._q = np.clip(q, *self._box)
 
     def retarget(self, keypoints: npt.ArrayLike) -> Vector:
         """Return joint targets within the limits, ordered as ``joint_names`` [rad]. Shape (n,).
@@ -181,20 +189,9 @@ class Retargeter:
         return self._solve(points).copy()
 
     def _solve(self, points: Matrix) -> Vector:
-        goals = self._kernels.goals_of(self._task, points, self._palm.flexion(points))
-        box = np.empty((2, len(self._q)))
-        np.maximum(self._low, self._q - self._max_step_rad, out=box[0])
-        np.minimum(self._high, self._q + self._max_step_rad, out=box[1])
-        q = self._q.copy()
-        if self._start is not None:
-            fresh = self._start(points)
-            goals = goals._replace(posture=np.where(self._flexing, goals.posture, fresh))
-            q = np.clip(fresh, *box)
-        if not self._kernels.solve(
-            (self.model.chains, self.model.capsules), self._task, goals, q, box
-        ):
+        start = self._q.copy() if self._start is None else self._start(points)
+        if not self._kernels.follow(self._hand, self._task, points, start, self._q):
             raise RetargetError("Retargeter: the solver failed on these keypoints. Hold the hand.")
-        self._q += self._follow * (q - self._q)
         return self._q
 
 

@@ -33,7 +33,7 @@ class Problem:
         mixed = rng.dirichlet(np.full(len(POSTURES), 0.5))
         angles = np.tensordot(mixed, np.array(list(POSTURES.values())), axes=1)
         points = HUMAN.keypoints(angles) + rng.normal(scale=0.005, size=(21, 3))
-        self.goals: Goals = kernels.goals_of(self.task, points, palm.flexion(points))
+        self.goals: Goals = kernels.goals_of(self.task, points)
         self.low, self.high = self.retargeter.model.limits.T
         self.start, self.q = rng.uniform(self.low, self.high, (2, len(self.low)))
 
@@ -44,7 +44,8 @@ class Problem:
         n = len(q)
         pose = kernels.forward(self.hand[0], q)
         hessian, downhill = np.zeros((n, n)), np.zeros(n)
-        cost = kernels.add_overlaps(self.hand, self.task, pose, hessian, downhill)
+        aims = (self.task, self.goals)
+        cost = kernels.add_overlaps(self.hand, aims, pose, hessian, downhill)
         return hessian, downhill, cost
 
 
@@ -196,6 +197,7 @@ def capsules(radii: Vector, ends: Matrix, pairs: list[tuple[int, int]]) -> Capsu
         radii=radii,
         outer=radii + np.linalg.norm(stops - starts, axis=1) / 2.0,
         pairs=np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        pinches=np.full(len(pairs), -1),
     )
 
 
@@ -278,7 +280,10 @@ def test_capsules_far_from_each_other_are_called_so() -> None:
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.002, 0.012])
-def test_spheres_part_where_there_is_a_side_to_part_to(gap: float) -> None:
+@pytest.mark.parametrize(("pinch", "share"), [(-1, 1.0), (1, 0.25)])
+def test_spheres_part_where_there_is_a_side_and_no_pinch_in_the_way(
+    gap: float, pinch: int, share: float
+) -> None:
     # Two fingers side by side, each a sphere on an arm along z that turns about y.
     arms = np.array([[0.0, 0.0, 0.05], [0.0, 0.0, 0.05]])
     chains = Chains(
@@ -292,13 +297,16 @@ def test_spheres_part_where_there_is_a_side_to_part_to(gap: float) -> None:
         tips=arms,
     )
     spheres = capsules(np.array([0.005, 0.005]), np.repeat(arms, 2, axis=0), [(0, 1)])
+    spheres = spheres._replace(pinches=np.array([pinch]))
+    goals = Problem("leap", 0).goals._replace(contacts=np.array([0.0, 0.5, 0.0, 0.0]))
     task = retargeter_of("leap")._task._replace(overlap_weight=2.0, allowed_overlap=0.001)
     hessian, downhill = np.zeros((2, 2)), np.zeros(2)
     pose = kernels.forward(chains, np.zeros(2))
-    cost = kernels.add_overlaps((chains, spheres), task, pose, hessian, downhill)
+    cost = kernels.add_overlaps((chains, spheres), (task, goals), pose, hessian, downhill)
     depth = 0.009 - gap if 0.0 < gap < 0.009 else 0.0
-    assert cost == pytest.approx(2.0 * depth**2)
-    np.testing.assert_allclose(downhill, 2.0 * depth * 0.05 * np.array([-1.0, 1.0]), atol=1e-12)
+    assert cost == pytest.approx(share * 2.0 * depth**2)
+    pushed = share * 2.0 * depth * 0.05
+    np.testing.assert_allclose(downhill, [-pushed, pushed], atol=1e-12)
 
 
 @pytest.mark.parametrize("hand", HANDS)
@@ -306,14 +314,18 @@ def test_links_of_different_fingers_may_not_meet_but_thumb_and_finger_may_pinch(
     hand: str,
 ) -> None:
     model = retargeter_of(hand).model
-    links, last = model.capsules, model.chains.starts[1:] - 1
-    pairs = {tuple(pair) for pair in links.pairs.tolist()}
-    assert len(pairs) == len(links.pairs) > 0
+    links, last = model.capsules, set((model.chains.starts[1:] - 1).tolist())
+    expected = {}
     for a in range(len(links.rows)):
         for b in range(a + 1, len(links.rows)):
-            fingers = {int(links.fingers[a]), int(links.fingers[b])}
-            pinch = 0 in fingers and {int(links.rows[a]), int(links.rows[b])} <= set(last.tolist())
-            assert ((a, b) in pairs) == (len(fingers) == 2 and not pinch)
+            first, second = int(links.fingers[a]), int(links.fingers[b])
+            if first != second:
+                tips = first == 0 and {int(links.rows[a]), int(links.rows[b])} <= last
+                expected[a, b] = second if tips else -1
+    pairs = [tuple(pair) for pair in links.pairs.tolist()]
+    assert dict(zip(pairs, links.pinches.tolist(), strict=True)) == expected
+    assert len(pairs) == len(expected)
+    assert {pinch for pinch in expected.values() if pinch > 0} == set(range(1, len(model.fingers)))
 
 
 @pytest.mark.parametrize("hand", HANDS)
@@ -338,7 +350,7 @@ def goals_at(gap: float, *, touch_gap: float = 0.0) -> Goals:
     task = Retargeter(load_kinematics("leap"), human=human)._task
     points = HUMAN.keypoints(POSTURES["relaxed"])
     points[8] = points[4] + np.array([0.0, 0.0, gap])
-    goals: Goals = kernels.goals_of(task, points, palm.flexion(points))
+    goals: Goals = kernels.goals_of(task, points)
     return goals
 
 
@@ -346,6 +358,8 @@ def test_a_pair_far_apart_is_a_scaled_vector_and_one_in_contact_is_a_touch() -> 
     task = retargeter_of("leap")._task
     far, near = goals_at(0.08), goals_at(0.002)
     np.testing.assert_allclose(far.pairs[1], [0.0, 0.0, 0.08 * task.scales.mean()], atol=1e-6)
+    assert far.contacts[1] < 1e-3
+    assert near.contacts[1] > 0.98
     assert far.pair_roots[1] ** 2 == pytest.approx(task.pair_weight, rel=1e-3)
     assert np.linalg.norm(near.pairs[1]) < 1e-4
     assert near.pair_roots[1] ** 2 == pytest.approx(task.contact_weight, rel=0.02)

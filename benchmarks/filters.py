@@ -22,7 +22,7 @@ import numpy as np
 
 from dexhil.drivers.arrays import Matrix
 from dexhil.drivers.models.kinematics import Kinematics, load_kinematics
-from dexhil.retarget import HumanHand, HumanProportions, Retargeter
+from dexhil.retarget import HumanHand, HumanProportions, make_retargeter
 from dexhil.retarget.filters import FILTERS, FilterConfig, JointFilter
 from dexhil.retarget.human import POSTURES
 from dexhil.retarget.score import score
@@ -64,7 +64,7 @@ def lag_of(raw: Matrix, smoothed: Matrix) -> int:
 
 def retargeted(kinematics: Kinematics, clip: Matrix, human: HumanProportions) -> Matrix:
     """Return the unfiltered targets of a clip. Shape (frames, n)."""
-    retargeter = Retargeter(kinematics, human=human)
+    retargeter = make_retargeter(kinematics, human=human)
     for _ in range(WARM_UP):
         retargeter.retarget(clip[0])
     return np.array([retargeter.retarget(frame) for frame in clip])
@@ -75,7 +75,7 @@ def trembles(kinematics: Kinematics) -> dict[str, float]:
     person, rng = HumanHand(), np.random.default_rng(0)
     still = person.keypoints(POSTURES["relaxed"])
     clip = still + rng.normal(scale=1e-3, size=(400, 21, 3))
-    retargeter = Retargeter(kinematics, human=person.proportions)
+    retargeter = make_retargeter(kinematics, human=person.proportions)
     raw = np.array([retargeter.retarget(frame) for frame in clip])
     out = {}
     for name, config in CONFIGS.items():

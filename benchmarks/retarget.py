@@ -8,7 +8,7 @@ The same as ``dexhil retarget bench``; figures are defined in `dexhil.retarget.s
 import argparse
 from pathlib import Path
 
-from dexhil.integration.retargeting.bench import HANDS, bench
+from dexhil.integration.retargeting.bench import HANDS, METHODS, bench
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("hands", nargs="*", default=HANDS, help=f"default: {' '.join(HANDS)}")
     parser.add_argument("--keypoints", type=Path, help="recorded clip instead of the synthetic one")
-    parser.add_argument("--methods", nargs="+", default=["solver"], help="ours")
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="ours")
     parser.add_argument("--runs", type=int, default=3, help="of which the table shows medians")
     parser.add_argument("--frames", type=int, help="how much of the clip")
     parser.add_argument("--paced", action="store_true", help="a frame every 10 ms")

@@ -102,7 +102,7 @@ def calibrate(
 
 @app.command
 def retarget(job: cli_retarget.Job) -> None:
-    """Human hands to robot hands, without a robot: run, view, bench."""
+    """Human hands to robot hands, without a robot: run, view, bench, train."""
 
 
 @app.command
@@ -279,6 +279,6 @@ def _guarded(command: Callable[[], object], console: Console) -> int:
         )
         return 1
     except KeyboardInterrupt:
-        console.print("Stopped. Finished episodes and checkpoints are kept.")
+        console.print("Stopped. What was finished is kept.")
         return 130
     return 0

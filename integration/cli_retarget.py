@@ -20,6 +20,7 @@ def run(
     filter: FilterName = "off",  # noqa: A002 - as users say it
     side: Side = "right",
     rate_hz: float = 90.0,
+    weights: Path | None = None,
 ) -> None:
     """Turn recorded keypoints into joint targets. Frames without an answer hold the last pose.
 
@@ -33,6 +34,7 @@ def run(
         filter: From no lag to most smoothness.
         side: Which hand.
         rate_hz: Frames per second, which filters need [1/s].
+        weights: Learned map of your own, see `dexhil retarget train`; else the shipped one.
     """
     from dexhil.integration.retargeting.run import retarget
 
@@ -45,6 +47,7 @@ def run(
         filter_name=filter,
         side=side,
         rate_hz=rate_hz,
+        weights=weights,
         console=Console(),
     )
 
@@ -58,6 +61,7 @@ def view(
     filter: FilterName = "off",  # noqa: A002
     side: Side = "right",
     rate_hz: float = 90.0,
+    weights: Path | None = None,
     frames: int = 12,
 ) -> None:
     """See person and robot side by side: in the Rerun viewer, or on a sheet of the hardest frames.
@@ -71,6 +75,7 @@ def view(
         filter: From no lag to most smoothness.
         side: Which hand.
         rate_hz: Frames per second, which filters need [1/s].
+        weights: Learned map of your own, see `dexhil retarget train`; else the shipped one.
         frames: How many on a sheet.
     """
     from dexhil.integration.retargeting import view as viewer
@@ -84,6 +89,7 @@ def view(
         filter_name=filter,
         side=side,
         rate_hz=rate_hz,
+        weights=weights,
         frames=frames,
         console=Console(),
     )
@@ -137,10 +143,36 @@ def bench(
     )
 
 
+def train(
+    hand: str,
+    out: Path,
+    clip: Path | None = None,
+    side: Side = "right",
+    seed: int = 0,
+    steps: int = 1500,
+) -> None:
+    """Train a learned map, for a hand that has none or for one person. Takes minutes on one core.
+
+    Args:
+        hand: Robot hand: leap, allegro, inspire, shadow, ability, dexhand021, or its table's file.
+        out: Weights file to write, .npz, for --weights of run and view.
+        clip: Your own keypoints, .npy (N, 21, 3) [m]: ten seconds of varied motion are enough.
+        side: Which hand the clip shows. The weights serve both.
+        seed: Of everything random. The same seed, the same weights.
+        steps: Gradient steps of each of the two stages.
+    """
+    from dexhil.integration.retargeting import train as training
+
+    training.train(
+        hand=hand, out=out, clip=clip, side=side, seed=seed, steps=steps, console=Console()
+    )
+
+
 Job = Annotated[
     Annotated[None, tyro.conf.subcommand(name="run", constructor=run)]
     | Annotated[None, tyro.conf.subcommand(name="view", constructor=view)]
-    | Annotated[None, tyro.conf.subcommand(name="bench", constructor=bench)],
+    | Annotated[None, tyro.conf.subcommand(name="bench", constructor=bench)]
+    | Annotated[None, tyro.conf.subcommand(name="train", constructor=train)],
     tyro.conf.OmitArgPrefixes,
     tyro.conf.OmitSubcommandPrefixes,
 ]

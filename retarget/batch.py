@@ -54,17 +54,19 @@ def tips(kinematics: Kinematics, poses: Poses) -> Matrix:
     return places - wrist(kinematics)
 
 
-def reach(kinematics: Kinematics, *, samples: int = 3000) -> Vector:
+def reach(kinematics: Kinematics) -> Vector:
     """Return how far each tip gets from the wrist within the limits [m]. Shape (fingers,).
 
-    Sampled with a fixed seed, with every joint now and then at a limit or zero.
+    To a tenth of a millimetre: the best of many postures, then of many around it.
     """
     low, high = kinematics.position_limits.T
     rng = np.random.default_rng(0)
-    q = rng.uniform(low, high, (samples, len(low)))
-    kind = rng.integers(0, 4, q.shape)
-    q = np.select([kind == 0, kind == 1, kind == 2], [low, high, np.clip(0.0, low, high)], q)
-    distances = np.linalg.norm(tips(kinematics, link_poses(kinematics, q)), axis=2)
+    q = rng.uniform(low, high, (2000, len(low)))
+    for spread in 0.5 * 0.5 ** np.arange(12):
+        distances = np.linalg.norm(tips(kinematics, link_poses(kinematics, q)), axis=2)
+        best = q[distances.argmax(axis=0)]
+        around = best[:, None] + spread * rng.normal(size=(len(best), 150, len(low)))
+        q = np.concatenate((best, np.clip(around, low, high).reshape(-1, len(low))))
     farthest: Vector = distances.max(axis=0)
     return farthest
 

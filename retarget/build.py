@@ -1,5 +1,6 @@
 """Which retargeter for which wish: the one place that knows all methods."""
 
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy.typing as npt
@@ -24,12 +25,19 @@ class Retargets(Protocol):
 
 
 def best_method(kinematics: Kinematics) -> Method:
-    """Return ``"both"`` for a hand whose learned map is shipped, else ``"solver"``."""
+    """Return ``"both"`` for a hand whose learned map is shipped, else ``"solver"``.
+
+    Another table of a known hand, say with a narrower limit, has no map either.
+    """
     return "both" if LearnedMap.shipped(kinematics) else "solver"
 
 
 def make_retargeter(
-    kinematics: Kinematics, *, method: Method | None = None, human: HumanProportions | None = None
+    kinematics: Kinematics,
+    *,
+    method: Method | None = None,
+    human: HumanProportions | None = None,
+    weights: Path | None = None,
 ) -> AnyRetargeter:
     """Return a retargeter of one hand.
 
@@ -37,14 +45,16 @@ def make_retargeter(
         kinematics: The robot hand, left or right.
         method: How; that of `best_method` if not given.
         human: The person's proportions; an average adult if not given.
+        weights: File of a learned map of your own; the shipped one if not given.
 
     Raises:
         RetargetError: The method needs a learned map and none fits the hand.
     """
-    method = method or best_method(kinematics)
+    method = method or ("both" if weights else best_method(kinematics))
     human = human or HumanHand().proportions
     if method == "solver":
         return Retargeter(kinematics, human=human)
+    map_ = LearnedMap.read(weights, kinematics) if weights else LearnedMap.load(kinematics)
     if method == "two-stage":
-        return LearnedRetargeter(kinematics, human=human)
-    return Retargeter(kinematics, human=human, start=LearnedMap.load(kinematics).of(human))
+        return LearnedRetargeter(kinematics, human=human, map_=map_)
+    return Retargeter(kinematics, human=human, start=map_.of(human))

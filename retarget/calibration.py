@@ -66,6 +66,7 @@ REACHES_M: Final = np.array([(0.08, 0.22), (0.11, 0.28), (0.11, 0.28), (0.11, 0.
 _GAP_SIGMA_M: Final = 0.004
 _OFFSET_SIGMA_M: Final = 0.010
 _SURE: Final = 4.0  # Another reading must be better by this much, in squared sigmas.
+_ROUNDING_M: Final = 1e-5  # Of lengths in files.
 _SETTLE: Final = 40  # Frames that a robot hand gets to reach a pose.
 
 
@@ -191,6 +192,7 @@ def _fit(samples: Mapping[str, npt.ArrayLike], side: Side, poses: tuple[str, ...
     proportions = HumanProportions(
         reaches=np.median(bones, axis=0).sum(axis=1), thumb_offset=offset, touch_gaps=touch_gaps
     )
+    check_proportions(proportions)
     return Calibration(
         side=side,
         proportions=proportions,
@@ -199,6 +201,35 @@ def _fit(samples: Mapping[str, npt.ArrayLike], side: Side, poses: tuple[str, ...
         reach_spread=bones.sum(axis=2).std(axis=0),
         raw_gaps=raw_gaps,
     )
+
+
+def check_proportions(proportions: HumanProportions) -> None:
+    """Refuse proportions that no calibration gives.
+
+    Raises:
+        RetargetError: A finger is too short or too long, the thumb moved too far, or a touch too
+            far apart.
+    """
+    for finger, reach, (low, high) in zip(
+        FINGERS, proportions.reaches, _reaches_seen(), strict=True
+    ):
+        if not low <= reach <= high:
+            raise RetargetError(
+                f"Proportions: wrist to {finger} tip is {1e3 * reach:.0f} mm, allowed "
+                f"{1e3 * low:.0f} to {1e3 * high:.0f} mm."
+            )
+    moved = float(np.linalg.norm(proportions.thumb_offset))
+    if not moved <= MAX_OFFSET_M + _ROUNDING_M:
+        raise RetargetError(
+            f"Proportions: the thumb is moved by {1e3 * moved:.0f} mm, at most "
+            f"{1e3 * MAX_OFFSET_M:.0f} mm allowed."
+        )
+    gap = float(proportions.touch_gaps.max())
+    if not gap <= MAX_TOUCH_GAP_M + _ROUNDING_M:
+        raise RetargetError(
+            f"Proportions: fingers touch at {1e3 * gap:.0f} mm, at most "
+            f"{1e3 * MAX_TOUCH_GAP_M:.0f} mm allowed."
+        )
 
 
 # -- One pose ------------------------------------------------------------------
@@ -244,10 +275,8 @@ def _motion(tips: Matrix) -> float:
 
 
 def _unlike_any_hand(hand: Matrix) -> _Problem | None:
-    lengths = np.array([bone_lengths(hand).reshape(5, 4).sum(axis=1), *REACHES_M.T])
-    # The thumb's offset is not known yet: it may seem longer or shorter by that.
-    lengths[1:, 0] += -MAX_OFFSET_M, MAX_OFFSET_M
-    for finger, (reach, low, high) in zip(FINGERS, lengths.T, strict=True):
+    reaches = bone_lengths(hand).reshape(5, 4).sum(axis=1)
+    for finger, reach, (low, high) in zip(FINGERS, reaches, _reaches_seen(), strict=True):
         if not low <= reach <= high:
             return _Problem(
                 f"wrist to {finger} tip is {1e3 * reach:.0f} mm along the finger, allowed "
@@ -256,6 +285,13 @@ def _unlike_any_hand(hand: Matrix) -> _Problem | None:
                 "this order?",
             )
     return None
+
+
+def _reaches_seen() -> Matrix:
+    """Return `REACHES_M`; a misplaced thumb may seem longer or shorter. Shape (5, 2)."""
+    limits = REACHES_M.copy()
+    limits[0] += -MAX_OFFSET_M, MAX_OFFSET_M
+    return limits
 
 
 def _unlike_pose(pose: str, hand: Matrix) -> _Problem | None:

@@ -65,13 +65,14 @@ FILTERS: Final[Mapping[FilterName, FilterConfig]] = MappingProxyType(
     {
         "off": FilterConfig(),
         "fast": FilterConfig(min_cutoff_hz=30.0, beta=4.0, passes=3, max_rate=20.0),
-        "balanced": FilterConfig(min_cutoff_hz=22.0, beta=1.0, passes=3, max_rate=10.5),
-        "smooth": FilterConfig(min_cutoff_hz=18.0, passes=3, max_rate=9.3),
+        "balanced": FilterConfig(min_cutoff_hz=17.0, beta=0.5, passes=3, max_rate=10.5),
+        "smooth": FilterConfig(min_cutoff_hz=13.0, passes=3, max_rate=9.3),
     }
 )
 """By name, from least lag to most smoothness, for targets at 90 Hz.
 
-They come 0, 1, 2 and 2 to 3 frames late (0, 11, 22 and up to 33 ms) and have 100, 33, 20 and
+``off`` adds nothing to what the retargeter itself does: the solver follows three quarters of
+the way per frame (`RetargetConfig.follow`). Against that the others come 1, 2 and 2 to 3 frames late (0, 11, 22 and up to 33 ms) and have 100, 33, 20 and
 15 % of the jerk (LEAP, synthetic glove; ``benchmarks/filters.py`` measures more). ``smooth`` is
 no jerkier than dex-retargeting's vector optimiser behind its own filter, ``balanced`` no
 jerkier than its DexPilot. No hand here moves faster than 8.6 rad/s, so on a robot the rates

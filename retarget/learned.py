@@ -176,8 +176,14 @@ class LearnedMap:
 
     @staticmethod
     def shipped(kinematics: Kinematics) -> bool:
-        """Tell whether a map comes with this package for a hand of this name."""
-        return _shipped(kinematics).is_file()
+        """Tell whether a map for this very hand comes with this package."""
+        path = _shipped(kinematics)
+        if not path.is_file():
+            return False
+        with np.load(path, allow_pickle=False) as file:
+            metadata = json.loads(str(file["metadata"]))
+        right = mirrored(kinematics) if kinematics.side == "left" else kinematics
+        return bool(metadata["kinematics"] == kinematics_hash(right))
 
     @classmethod
     def read(cls, path: Path, kinematics: Kinematics) -> Self:

@@ -17,8 +17,9 @@ fingertips alone do not tell how a finger is bent. It is weak while a finger is 
 where tips matter, and strong once it is closed, where its shape does.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -61,7 +62,7 @@ class RetargetConfig:
     """
 
     pair_weight: float = 0.4
-    contact_weight: float = 16.0
+    contact_weight: float = 18.0
     contact_distance_m: float = 0.018
     contact_width_m: float = 0.003
     posture_weight: float = 3e-5
@@ -72,14 +73,27 @@ class RetargetConfig:
     closing_width_rad: float = 0.3
     overlap_weight: float = 10.0
     allowed_overlap_m: float = 0.001
-    stay_weight: float = 3e-4
+    stay_weight: float = 1.5e-3
     damping: float = 1e-2
     steps: int = 3
-    follow: float = 0.75
-    max_step_rad: float = 0.7
+    follow: float = 0.73
+    max_step_rad: float = 0.65
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and value >= 0.0):
+                raise RetargetError(f"Retargeter: {field.name} is {value}, must be 0 or more.")
+        for name in ("contact_width_m", "closing_width_rad", "damping", "steps", "max_step_rad"):
+            if not getattr(self, name) > 0:
+                raise RetargetError(
+                    f"Retargeter: {name} is {getattr(self, name)}, must be above 0."
+                )
+        if not 0.0 < self.follow <= 1.0:
+            raise RetargetError(f"Retargeter: follow is {self.follow}, allowed above 0 to 1.")
 
 
-ALONE: Final = RetargetConfig(damping=1e-3, steps=6)
+ALONE: Final = RetargetConfig(damping=1e-3, stay_weight=3e-4, steps=6)
 """For a solver without a learned start: it has further to go."""
 
 

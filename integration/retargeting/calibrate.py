@@ -79,14 +79,15 @@ def calibrate(
         user: Who wears the glove.
         side: Which hand.
         out: File to write instead of the user's own.
-        force: Overwrite whatever is there.
+        force: Overwrite whatever is there, another person's calibration too.
         pose_s: Time for one pose [s].
         console: Where to show it.
         each_moment: Told before every sample, for whoever plays the person.
 
     Raises:
         RetargetError: The poses are no calibration; the message says why. Nothing is written.
-        RunError: Glove or hand is not of that side, or the file must not be overwritten.
+        RunError: Glove or hand is not of that side, or the file must not be overwritten, as one
+            that holds another hand under this name.
         DeviceError: There is no such glove or hand, or the glove failed.
     """
     console = console or Console()
@@ -116,6 +117,8 @@ def calibrate(
         )
     optional = [finger for finger in PINCHES if finger not in _human_fingers(kinematics)]
     fitted = fit_person(samples, side, optional=optional)
+    if not force:
+        check_replaceable(path, name=user, glove=model, side=side, fingerprint=fitted.fingerprint)
     result = User(
         name=user,
         glove=model,

@@ -1,7 +1,6 @@
 """``dexhil retarget run``: recorded keypoints in, joint targets of one hand out."""
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from dexhil.integration.retargeting.clips import (
     load_hand,
     plausible_frames,
 )
+from dexhil.integration.retargeting.files import replacing
 from dexhil.integration.retargeting.users import check_user, find_user, load_user
 from dexhil.retarget.batch import Flags
 from dexhil.retarget.build import Method, Retargets, best_method, make_retargeter
@@ -62,18 +62,20 @@ def retarget(
     side: Side,
     rate_hz: float,
     console: Console,
+    weights: Path | None = None,
 ) -> None:
     """Read a clip, retarget it, write the targets, and say how it went.
 
     Raises:
         RunError: A file or an option is wrong; nothing was written.
+        RetargetError: The weights are of another hand, or the clip shows another person.
     """
     if out.suffix != ".npz":
         raise RunError(f"--out is {out}, must end in .npz.")
     if not 0.0 < rate_hz < np.inf:
         raise RunError(f"--rate-hz is {rate_hz:g} Hz, must be above 0.")
     kinematics, clip = load_hand(hand, side), load_clip(keypoints)
-    method = method or best_method(kinematics)
+    method = chosen_method(kinematics, method, weights)
     human = person_of(clip, side, user)
     with _bar(len(clip), console) as moved:
         answer = retarget_clip(
@@ -83,11 +85,23 @@ def retarget(
             human=human,
             filter_name=filter_name,
             rate_hz=rate_hz,
+            weights=weights,
             progress=moved,
         )
     save(out, kinematics, answer)
     console.print(_summary(kinematics, answer, method, filter_name, rate_hz))
     console.print(f"Wrote {escape(str(out))}.", highlight=False, soft_wrap=True)
+
+
+def chosen_method(kinematics: Kinematics, method: Method | None, weights: Path | None) -> Method:
+    """Return the method that is meant by what was said.
+
+    Raises:
+        RunError: The method has no use for the weights.
+    """
+    if method == "solver" and weights is not None:
+        raise RunError("--weights are of a learned map, which --method solver does not use.")
+    return method or ("both" if weights is not None else best_method(kinematics))
 
 
 def person_of(clip: Matrix, side: Side, user: str | None) -> HumanProportions:
@@ -122,6 +136,7 @@ def retarget_clip(
     human: HumanProportions,
     filter_name: FilterName = "off",
     rate_hz: float = 90.0,
+    weights: Path | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Retargeted:
     """Retarget every frame as a live session would: in order, knowing only those before.
@@ -135,20 +150,21 @@ def retarget_clip(
         human: The person's proportions.
         filter_name: Of `FILTERS`.
         rate_hz: Of the clip; only the filter asks for it [1/s].
+        weights: File of a learned map; the shipped one if not given.
         progress: Told the number of frames done, now and then.
 
     Raises:
         RunError: No frame could be retargeted.
-        RetargetError: The hand has no learned map, and the method needs one.
+        RetargetError: The method needs a learned map and none fits the hand.
     """
-    retargeter = make_retargeter(kinematics, method=method, human=human)
+    retargeter = make_retargeter(kinematics, method=method, human=human, weights=weights)
     smoother = JointFilter(FILTERS[filter_name]) if filter_name != "off" else None
     held, dt_s = _open_posture(kinematics), 1.0 / rate_hz
     positions = np.empty((len(clip), len(held)))
     valid, latency_s = np.ones(len(clip), np.bool_), np.empty(len(clip))
     why_not: dict[int, str] = {}
     retargeter.reset(held)
-    _settle(retargeter, clip[0])
+    _settle(retargeter, clip)
     for number, frame in enumerate(clip):
         start_s = time.perf_counter()
         try:
@@ -185,8 +201,8 @@ def save(path: Path, kinematics: Kinematics, answer: Retargeted) -> None:
         "all_urdf_joint_positions": every_position,
     }
     try:
-        with _replacing(path) as partial, partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
     except OSError as error:
         raise RunError(f"Cannot write {path} ({error}).") from error
 
@@ -213,23 +229,13 @@ def _open_posture(kinematics: Kinematics) -> Vector:
     return clipped
 
 
-def _settle(retargeter: Retargets, frame: Matrix) -> None:
-    """Let the solver arrive at the first frame, which may be far from the open hand."""
-    with contextlib.suppress(RetargetError):
-        for _ in range(_SETTLING):
-            retargeter.retarget(frame)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a file to write that takes the place of ``path``, unless something goes wrong."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _settle(retargeter: Retargets, clip: Matrix) -> None:
+    """Let the solver arrive at the first frame that shows a hand, maybe far from the open hand."""
+    for frame in clip:
+        with contextlib.suppress(RetargetError):
+            for _ in range(_SETTLING):
+                retargeter.retarget(frame)
+            return
 
 
 @contextlib.contextmanager

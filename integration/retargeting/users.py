@@ -21,17 +21,20 @@ from dexhil.drivers.glove import Glove
 from dexhil.drivers.models.kinematics import Side
 from dexhil.drivers.registry import parse
 from dexhil.integration.errors import RunError
-from dexhil.retarget.calibration import Residuals
+from dexhil.retarget.calibration import Residuals, check_proportions
 from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.human import HumanProportions
 from dexhil.retarget.keypoints import FINGERS
-from dexhil.retarget.wearer import Fingerprint, check_wearer
+from dexhil.retarget.wearer import MIN_SAMPLES, Fingerprint, check_wearer
 
 FORMAT: Final = 1
 """Version of the file. Another one is refused."""
 
 SAME_S: Final = 1e-4
 """Stamps closer than this are of one sample: no glove is that fast, but rounding is seen [s]."""
+
+LOOK_S: Final = 0.5
+"""How long to look at who wears a glove, at the least [s]."""
 
 _NAME: Final = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _Four = tuple[float, float, float, float]
@@ -111,8 +114,17 @@ def load_user(path: Path) -> User:
         raise RunError(f"{where}{error} Calibrate again.") from error
 
 
-def check_replaceable(path: Path, *, name: str, glove: str, side: Side) -> None:
+def check_replaceable(
+    path: Path, *, name: str, glove: str, side: Side, fingerprint: Fingerprint | None = None
+) -> None:
     """Refuse to write where anything but an older calibration of the same kind is.
+
+    Args:
+        path: Of the file.
+        name: Of the person.
+        glove: Model of the glove.
+        side: Which hand.
+        fingerprint: Of the person, once it is known.
 
     Raises:
         RunError: The file is another person's, of another glove or hand, or cannot be read.
@@ -128,6 +140,16 @@ def check_replaceable(path: Path, *, name: str, glove: str, side: Side) -> None:
             f"{path} holds {there.name!r} with the {there.side} glove {there.glove!r}, not "
             f"{name!r} with the {side} {glove!r}. Choose another file with --out, or overwrite "
             "it with --force."
+        )
+    if fingerprint is None:
+        return
+    difference = there.fingerprint.difference(fingerprint.bones)
+    allowed = max(there.fingerprint.tolerance, fingerprint.tolerance)
+    if difference > allowed:
+        raise RunError(
+            f"{path} holds another hand under the name {name!r}: its bones differ by "
+            f"{difference:.1%}, at most {allowed:.1%} allowed. Choose another name with --user, "
+            "or overwrite it with --force."
         )
 
 
@@ -173,14 +195,13 @@ def check_user(user: User, keypoints: npt.ArrayLike) -> None:
     )
 
 
-def check_glove(user: User, glove: Glove, clock: Clock, *, duration_s: float = 0.5) -> None:
+def check_glove(user: User, glove: Glove, clock: Clock) -> None:
     """Look into a connected glove for a moment, and refuse it if ``user`` is not in it.
 
     Args:
         user: Who should be.
         glove: Connected.
         clock: Its clock.
-        duration_s: How long to look [s].
 
     Raises:
         RunError: It is another model of glove, or one of the other side.
@@ -192,7 +213,9 @@ def check_glove(user: User, glove: Glove, clock: Clock, *, duration_s: float = 0
             f"{user.name!r} is calibrated for the {user.side} glove {user.glove!r}, this is the "
             f"{glove.spec.side} {glove.spec.model!r}. Calibrate with this one."
         )
-    check_user(user, listen(glove, clock, duration_s))
+    # Twice as long as all samples take that are needed: some may be lost.
+    needed_s = 2.0 * MIN_SAMPLES / glove.spec.rate_hz
+    check_user(user, listen(glove, clock, max(LOOK_S, needed_s)))
 
 
 def listen(glove: Glove, clock: Clock, duration_s: float) -> Matrix:
@@ -249,17 +272,19 @@ class _File:
 
 def _user(file: _File) -> User:
     p, f, r = file.proportions, file.fingerprint, file.residuals
+    proportions = HumanProportions(
+        reaches=np.array(p.reaches),
+        thumb_offset=np.array(p.thumb_offset),
+        touch_gaps=np.array(p.touch_gaps),
+    )
+    check_proportions(proportions)
     return User(
         name=file.user,
         glove=file.glove,
         side=file.side,
         hand=file.hand,
         date=file.date,
-        proportions=HumanProportions(
-            reaches=np.array(p.reaches),
-            thumb_offset=np.array(p.thumb_offset),
-            touch_gaps=np.array(p.touch_gaps),
-        ),
+        proportions=proportions,
         fingerprint=Fingerprint(
             bones=np.array([f.thumb, f.index, f.middle, f.ring, f.little]).reshape(20),
             tolerance=f.tolerance,

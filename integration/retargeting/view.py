@@ -15,10 +15,11 @@ from dexhil.integration.retargeting.clips import load_clip, load_hand
 from dexhil.integration.retargeting.measures import Measures, hardest, measure
 from dexhil.integration.retargeting.run import (
     Retargeted,
+    chosen_method,
     person_of,
     retarget_clip,
 )
-from dexhil.retarget.build import Method, best_method
+from dexhil.retarget.build import Method
 from dexhil.retarget.filters import FilterName
 from dexhil.retarget.human import HumanProportions
 from dexhil.retarget.score import WARM_UP, score
@@ -41,6 +42,7 @@ def view(
     rate_hz: float,
     frames: int,
     console: Console,
+    weights: Path | None = None,
 ) -> None:
     """Retarget a clip and show it: as a sheet, as a recording, or live in the Rerun viewer.
 
@@ -54,13 +56,28 @@ def view(
     if not 0.0 < rate_hz < np.inf:
         raise RunError(f"--rate-hz is {rate_hz:g} Hz, must be above 0.")
     kinematics, clip = load_hand(hand, side), load_clip(keypoints)
-    method = method or best_method(kinematics)
+    method = chosen_method(kinematics, method, weights)
     if out is None or out.suffix == ".rrd":
         from dexhil.integration.retargeting import stream  # noqa: PLC0415 - an extra
 
         stream.require()
-    shown = _retargeted(
-        kinematics, clip, method=method, user=user, filter_name=filter_name, rate_hz=rate_hz
+    human = person_of(clip, side, user)
+    answer = retarget_clip(
+        kinematics,
+        clip,
+        method=method,
+        human=human,
+        filter_name=filter_name,
+        rate_hz=rate_hz,
+        weights=weights,
+    )
+    shown = _Shown(
+        kinematics=kinematics,
+        clip=clip,
+        human=human,
+        answer=answer,
+        measures=measure(kinematics, clip, answer, human),
+        rate_hz=rate_hz,
     )
     if out is None or out.suffix == ".rrd":
         stream.show(kinematics, shown.answer, shown.measures, rate_hz, out)
@@ -82,29 +99,6 @@ class _Shown:
     answer: Retargeted
     measures: Measures
     rate_hz: float
-
-
-def _retargeted(
-    kinematics: Kinematics,
-    clip: Matrix,
-    *,
-    method: Method,
-    user: str | None,
-    filter_name: FilterName,
-    rate_hz: float,
-) -> _Shown:
-    human = person_of(clip, kinematics.side, user)
-    answer = retarget_clip(
-        kinematics, clip, method=method, human=human, filter_name=filter_name, rate_hz=rate_hz
-    )
-    return _Shown(
-        kinematics=kinematics,
-        clip=clip,
-        human=human,
-        answer=answer,
-        measures=measure(kinematics, clip, answer, human),
-        rate_hz=rate_hz,
-    )
 
 
 def _write_sheet(shown: _Shown, out: Path, frames: int, subtitle: str) -> None:

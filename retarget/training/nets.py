@@ -99,6 +99,14 @@ class Mlps(nn.Module):
         self.mean.copy_(inputs.mean(1, keepdim=True))
         self.scale.copy_(1.0 / inputs.std(1, keepdim=True).clamp_min(0.02))
 
+    def refit(self, inputs: Tensor) -> None:
+        """Standardise by these inputs, and answer as before. Shape (count, batch, inputs)."""
+        with torch.no_grad():
+            first, shift = self._first_layer()
+            self.fit(inputs)
+            self.weights[0].copy_(first / self.scale.transpose(1, 2))
+            self.biases[0].copy_(shift + self.mean @ first)
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Return shape (count, batch, outputs)."""
         x = (inputs - self.mean) * self.scale
@@ -111,13 +119,17 @@ class Mlps(nn.Module):
     def arrays(self) -> dict[str, np.ndarray]:
         """Return float32 weights with the standardisation folded in."""
         with torch.no_grad():
-            first = self.weights[0] * self.scale.transpose(1, 2)
-            shift = self.biases[0] - self.mean @ first
+            first, shift = self._first_layer()
             weights = [first, *self.weights[1:]]
             biases = [shift, *self.biases[1:]]
         out = {f"w{k}": w.detach().numpy().astype(np.float32) for k, w in enumerate(weights)}
         out |= {f"b{k}": b.detach().numpy()[:, 0].astype(np.float32) for k, b in enumerate(biases)}
         return out
+
+    def _first_layer(self) -> tuple[Tensor, Tensor]:
+        """Return weights and bias for inputs as they are, not standardised."""
+        first = self.weights[0] * self.scale.transpose(1, 2)
+        return first, self.biases[0] - self.mean @ first
 
 
 class HandMap(nn.Module):
@@ -205,7 +217,7 @@ class HandMap(nn.Module):
         return q
 
     def fit_inputs(self, batch: Batch) -> None:
-        """Standardise what every network sees."""
+        """Standardise what every network sees. For networks that were not trained yet."""
         with torch.no_grad():
             seen = finger_inputs(batch, self.layout.rows, self.inputs)
             fingers = self._fingers_see(batch, seen)
@@ -214,8 +226,18 @@ class HandMap(nn.Module):
             if self.shared is not None:
                 self.shared.fit(fingers.transpose(0, 1).flatten(1)[None])
             if self.residual is not None:
-                tips = self.hand(self._spread(batch, seen)) - self._wrist
-                self.residual.fit(self.residual_inputs(batch, seen, tips))
+                self.residual.fit(self._residual_sees(batch, seen))
+
+    def refit_residual(self, batch: Batch) -> None:
+        """Standardise what the residual sees of the robot by now. The map answers as before."""
+        if self.residual is not None:
+            with torch.no_grad():
+                seen = finger_inputs(batch, self.layout.rows, self.inputs)
+                self.residual.refit(self._residual_sees(batch, seen))
+
+    def _residual_sees(self, batch: Batch, seen: Tensor) -> Tensor:
+        tips = self.hand(self._spread(batch, seen)) - self._wrist
+        return self.residual_inputs(batch, seen, tips)
 
 
 class JointMap(nn.Module):

@@ -1,36 +1,33 @@
 """Train a learned map: DexHiL's two stages, and the maps they are compared with.
 
-    python -m dexhil.retarget.training.train --hand leap --seed 0 --out leap.npz
+The networks: one per finger, one for drives that several fingers share, and for the thumb a base
+and a bounded residual that sees where the robot's other fingertips are.
 
-Stage 1 fits one network per finger (and one for drives that several fingers share) to Eq. (1).
-Stage 2 freezes the fingers and fits the thumb to Eq. (2) on synchronised frames: a base, fitted
-to Eq. (1) in stage 1, and a bounded residual that starts at zero and sees where the robot's
-other fingertips are. Everything random follows from the seed.
+As in the paper (``meet=False``):
+    Stage 1 fits all but the residual to Eq. (1). Stage 2 freezes all but the thumb, and fits its
+    base and its residual, which is zero until then, to Eq. (2) on synchronised frames.
+
+As shipped (``meet=True``):
+    Stage 1 fits everything at once, the residual too, to Eq. (1) and Eq. (2)'s terms of contact
+    and smoothness: so the fingers learn to go where the thumb can touch them. Stage 2 freezes
+    all but the thumb, and goes on with base and residual from where stage 1 left them, to Eq. (2).
+
+Everything random follows from the seed. From the command line: ``dexhil retarget train``.
 """
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import cos, isfinite, pi
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor, nn
 
 from dexhil.drivers.arrays import Matrix
-from dexhil.drivers.models.kinematics import Kinematics, load_kinematics
+from dexhil.drivers.models.kinematics import Kinematics
 from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.human import HumanProportions
 from dexhil.retarget.keypoints import FINGERS, to_palm
@@ -67,8 +64,9 @@ class TrainConfig:
         learning_rate: Its peak.
         samples: Synthetic frames.
         noise_m: On their keypoints [m].
-        meet: Whether the fingers learn to go where the thumb can touch them. The paper's do not:
-            there only the thumb learns to pinch.
+        meet: Whether the fingers learn to go where the thumb can touch them, which takes a
+            residual that learns with them from the start. The paper's do not: there only the
+            thumb learns to pinch, in stage 2.
         clip_share: Of all frames, those of a person's own recording, if there is one.
         weights: Of the terms.
     """
@@ -101,17 +99,40 @@ def with_clip(data: Batch, clip: Matrix, share: float) -> Batch:
 
     Args:
         data: Synthetic frames.
-        clip: Keypoints of a right hand in any rigid frame [m]. Shape (frames, 21, 3).
+        clip: Keypoints of a right hand in any rigid frame [m]. Shape (frames, 21, 3). Frames
+            that show none, as where a glove lost track, are left out.
         share: Of all frames.
+
+    Raises:
+        RetargetError: No frame shows a right hand.
     """
-    points = tensor(np.array([to_palm(frame) for frame in clip]))
-    reaches = tensor(HumanProportions.measure(clip).reaches)
+    palm = hands_in(clip)
+    points = tensor(palm)
+    reaches = tensor(HumanProportions.measure(palm).reaches)
     times = max(1, round(share / (1.0 - share) * len(data.points) / len(points)))
     points = points.repeat(times, 1, 1)
     return Batch(
         torch.cat((data.points, points)),
         torch.cat((data.reaches, reaches.expand(len(points), 5))),
     )
+
+
+def hands_in(clip: Matrix) -> Matrix:
+    """Return, in the palm frame, the frames that show a right hand. Shape (shown, 21, 3).
+
+    Raises:
+        RetargetError: None does. The message says what is wrong with the first.
+    """
+    shown, problems = [], []
+    for frame in clip:
+        try:
+            shown.append(to_palm(frame))
+        except RetargetError as error:
+            problems.append(str(error))
+    if not shown:
+        why = problems[0] if problems else "It is empty."
+        raise RetargetError(f"Training: no frame of the clip shows a right hand. {why}")
+    return np.array(shown)
 
 
 def train_two_stage(
@@ -150,7 +171,7 @@ def train_two_stage(
         "joint_names": list(kinematics.joint_names),
         "kinematics": kinematics_hash(kinematics),
         "hidden": map_.hidden,
-        "clip_frames": 0 if clip is None else len(clip),
+        "clip_frames": 0 if clip is None else len(hands_in(clip)),
         "config": asdict(config),
     }
     return weights_of(map_) | {"metadata": np.array(json.dumps(metadata))}
@@ -162,7 +183,17 @@ def fit_two_stage(
     config: TrainConfig,
     progress: ProgressCallback = lambda *_: None,
 ) -> HandMap:
-    """Return a map trained as in DexHiL."""
+    """Return a map trained in two stages, as the module describes them.
+
+    Args:
+        kinematics: The right hand.
+        data: Synchronised frames.
+        config: Its ``meet`` says which of the two ways.
+        progress: Called after every step.
+
+    Raises:
+        RetargetError: The loss ran away.
+    """
     torch.manual_seed(config.seed)
     map_ = HandMap(kinematics, meet=config.meet)
     map_.fit_inputs(data)
@@ -172,7 +203,11 @@ def fit_two_stage(
     if map_.residual is not None and config.meet:
         fingers.append(map_.residual)
     fit(fingers, objective.stage_one, "fingers")
-    map_.fit_inputs(data)  # Again: what the residual sees of the robot has changed.
+    # What the residual sees of the robot has changed.
+    if config.meet:
+        map_.refit_residual(data)
+    else:
+        map_.fit_inputs(data)
     frozen = fingerprint(map_.fingers)
     fit([map_.thumb, *([map_.residual] if map_.residual else [])], objective.stage_two, "thumb")
     if fingerprint(map_.fingers) != frozen:
@@ -227,7 +262,7 @@ class _Objective:
         self._reachable = tips - tensor(map_.layout.wrist)
 
     def stage_one(self, batch: Batch, _: torch.Generator) -> Tensor:
-        """Return Eq. (1) of every finger, the thumb too, which the residual starts from."""
+        """Return Eq. (1) of every finger, the thumb too; to meet, with contact and smoothness."""
         map_, weights = self._map, self._weights
         if isinstance(map_, HandMap) and not map_.meet:
             return self._eq1(map_.without_residual(batch), batch)
@@ -334,42 +369,3 @@ class _Fit:
             nn.utils.clip_grad_norm_(parameters, 10.0)
             optimizer.step()
             self.progress(stage, step + 1, steps, value)
-
-
-def main() -> None:
-    """Train from the command line."""
-    parser = argparse.ArgumentParser(description="Train a learned map for a hand.")
-    parser.add_argument("--hand", required=True, help="name or file of a kinematic table")
-    parser.add_argument("--out", type=Path, required=True, help="weights file to write, .npz")
-    parser.add_argument("--clip", type=Path, help="a person's keypoints, .npy (frames, 21, 3)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3000, help="of each stage")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)  # The networks are too small to gain from more.
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.3g}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def show(stage: str, step: int, steps: int, loss: float) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=steps, loss=loss)
-            bar.update(tasks[stage], completed=step, loss=loss)
-
-        arrays = train_two_stage(
-            load_kinematics(arguments.hand),
-            clip=None if arguments.clip is None else np.load(arguments.clip),
-            seed=arguments.seed,
-            steps=arguments.steps,
-            progress=show,
-        )
-    np.savez_compressed(arguments.out, **arrays)  # type: ignore[arg-type]
-
-
-if __name__ == "__main__":
-    main()

@@ -2,13 +2,10 @@
 
 import io
 import math
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from rich.console import Console
 
 from dexhil.drivers.arrays import Matrix
@@ -30,13 +27,11 @@ from dexhil.integration.retargeting.users import (
     check_user,
     find_user,
     load_user,
-    save_user,
     user_path,
 )
-from dexhil.retarget import HumanHand, HumanProportions, RetargetError
-from dexhil.retarget.calibration import PINCHES, POSES, Residuals
+from dexhil.retarget import HumanHand, RetargetError
+from dexhil.retarget.calibration import PINCHES, POSES
 from dexhil.retarget.human import POSTURES
-from dexhil.retarget.wearer import Fingerprint
 
 RATE_HZ = 30.0
 OFFSET = np.array([0.008, -0.004, 0.006])
@@ -242,104 +237,7 @@ def test_a_driver_gets_the_side_that_was_asked_for() -> None:
     assert glove_entry("replay:a.npy", "right").options == {"path": "a.npy", "side": "right"}
 
 
-# -- The file ----------------------------------------------------------------------
-
-
-def some_user(rng: np.random.Generator, **changed: object) -> User:
-    fields: dict[str, object] = {
-        "name": "anna",
-        "glove": 'quest "3"',
-        "side": "left",
-        "hand": "leap",
-        "date": datetime(2026, 11, 21, 14, 0, 7, tzinfo=UTC),
-        "proportions": HumanProportions(
-            reaches=rng.uniform(0.1, 0.2, 5),
-            thumb_offset=rng.uniform(-0.02, 0.02, 3),
-            touch_gaps=rng.uniform(0.0, 0.01, 4),
-        ),
-        "fingerprint": Fingerprint(
-            bones=rng.uniform(0.02, 0.1, 20), tolerance=rng.uniform(0.03, 0.2)
-        ),
-        "residuals": Residuals(
-            reach_spread=rng.uniform(0.0, 0.01, 5),
-            raw_gaps=rng.uniform(0.0, 0.02, 4),
-            robot_gaps=np.array([0.001, 0.002, 0.003, np.nan]),
-            robot_fist=float(rng.uniform()),
-        ),
-    }
-    return User(**{**fields, **changed})
-
-
-def values(user: User) -> Matrix:
-    p, f, r = user.proportions, user.fingerprint, user.residuals
-    lengths = (p.reaches, p.thumb_offset, p.touch_gaps, f.bones, r.reach_spread, r.raw_gaps)
-    return np.concatenate([*lengths, r.robot_gaps, [f.tolerance, r.robot_fist]])
-
-
-@given(seed=st.integers(0, 10_000), name=st.from_regex(r"\A[\w][\w .-]{0,20}[\w]\Z"))
-@settings(max_examples=15)
-def test_what_is_saved_is_loaded_again(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, name: str
-) -> None:
-    path = tmp_path_factory.mktemp("users") / "user.toml"
-    user = some_user(np.random.default_rng(seed), name=name)
-    save_user(user, path)
-    loaded = load_user(path)
-    for field in ("name", "glove", "side", "hand", "date"):
-        assert getattr(loaded, field) == getattr(user, field)
-    np.testing.assert_allclose(values(loaded), values(user), atol=1e-6)
-    before = path.read_text(encoding="utf-8")
-    save_user(loaded, path)
-    assert path.read_text(encoding="utf-8") == before, "loading and saving changes nothing"
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "why"),
-    [
-        ("format = 1", "format = 2", "format 1"),
-        ("format = 1\n", "", "format 1"),
-        ("[proportions]", "[proportion]", "proportion"),
-        ('side = "left"', 'side = "both"', "side"),
-        ("reaches = [", "reaches = [0.1, ", "reaches"),
-        ("reaches = [0", "reaches = [-0", "five lengths"),
-        ("[fingerprint]", "fingerprint]", "not a TOML file"),
-    ],
-)
-def test_a_damaged_file_is_refused_with_its_path(
-    tmp_path: Path, old: str, new: str, why: str
-) -> None:
-    path = tmp_path / "anna.toml"
-    save_user(some_user(np.random.default_rng(0)), path)
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new), encoding="utf-8")
-    with pytest.raises(RunError, match=why) as refused:
-        load_user(path)
-    assert str(refused.value).count(str(path)) == 1
-    assert "alibrate again" in str(refused.value)
-
-
-def test_a_file_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="dexhil calibrate"):
-        load_user(tmp_path / "anna.toml")
-
-
-@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    path = tmp_path / "anna.toml"
-    save_user(some_user(np.random.default_rng(0)), path)
-    before = path.read_text(encoding="utf-8")
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(step, full)
-    with pytest.raises(RunError, match="No space left"):
-        save_user(some_user(np.random.default_rng(1)), path)
-    assert path.read_text(encoding="utf-8") == before
-    assert list(tmp_path.iterdir()) == [path]
+# -- Overwritten ------------------------------------------------------------------
 
 
 def test_another_persons_file_is_overwritten_only_by_force(tmp_path: Path) -> None:
@@ -357,23 +255,6 @@ def test_another_persons_file_is_overwritten_only_by_force(tmp_path: Path) -> No
     assert load_user(path).name == "anna"
     calibrate(user="bo", force=True, **arguments)
     assert load_user(path).name == "bo"
-
-
-@pytest.mark.parametrize("changed", [{"glove": "quest"}, {"side": "left"}])
-def test_one_person_has_a_file_for_each_glove_and_hand(
-    tmp_path: Path, changed: dict[str, str]
-) -> None:
-    path = tmp_path / "anna.toml"
-    fields = {"glove": "replay", "side": "right", **changed}
-    save_user(some_user(np.random.default_rng(0), **fields), path)
-    with pytest.raises(RunError, match=r"not 'anna' with the right 'replay'. .*--out"):
-        calibrate(
-            glove=recorded(tmp_path, session()),
-            hand="leap",
-            user="anna",
-            out=path,
-            console=quiet(),
-        )
 
 
 @pytest.mark.parametrize("text", ["", "notes = 'about something else'\n"])

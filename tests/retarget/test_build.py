@@ -54,6 +54,7 @@ def test_the_best_method_is_both_where_a_map_is_shipped_and_else_the_solver() ->
     assert {best_method(load_kinematics(hand)) for hand in HANDS} == {"both"}
     assert best_method(load_kinematics("leap", "left")) == "both"
     assert best_method(mitten()) == "solver"
+    assert best_method(altered()) == "solver"
 
 
 def test_without_a_method_it_is_the_best() -> None:
@@ -102,8 +103,8 @@ def test_a_hand_without_a_map_is_refused_with_what_to_do(method: Method) -> None
     make_retargeter(mitten(), method="solver").retarget(HUMAN.keypoints(POSTURES["open"]))
 
 
-@pytest.mark.parametrize("method", ["two-stage", "both", None])
-def test_a_map_of_another_table_is_never_used(method: Method | None) -> None:
+@pytest.mark.parametrize("method", ["two-stage", "both"])
+def test_a_map_of_another_table_is_never_used(method: Method) -> None:
     with pytest.raises(RetargetError, match="weights of another hand: its kinematics is"):
         make_retargeter(altered(), method=method)
 

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.models.kinematics import load_kinematics
-from dexhil.retarget import HumanHand, HumanProportions, Retargeter, kernels, palm
+from dexhil.retarget import HumanHand, HumanProportions, Retargeter, kernels
 from dexhil.retarget.arrays import Capsules, Chains, Goals
 from dexhil.retarget.human import POSTURES
 

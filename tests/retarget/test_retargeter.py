@@ -192,9 +192,33 @@ def test_a_bad_frame_raises_and_leaves_no_trace() -> None:
 
 
 def test_a_solver_that_fails_says_so() -> None:
-    config = RetargetConfig(damping=-1.0)
+    retargeter = Retargeter(load_kinematics("leap"))
+    before = retargeter.retarget(HUMAN.keypoints(POSTURES["open"]))
+    retargeter._task = retargeter._task._replace(damping=-1.0)  # Nothing to solve.
     with pytest.raises(RetargetError, match="solver failed"):
-        Retargeter(load_kinematics("leap"), config=config)
+        retargeter.retarget(HUMAN.keypoints(POSTURES["fist"]))
+    np.testing.assert_array_equal(retargeter._q, before)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("follow", 2.0),
+        ("follow", 0.0),
+        ("max_step_rad", -1.0),
+        ("max_step_rad", 0.0),
+        ("contact_width_m", 0.0),
+        ("damping", -1.0),
+        ("overlap_weight", float("nan")),
+        ("pair_weight", float("inf")),
+        ("steps", 0),
+    ],
+)
+def test_a_setting_that_could_break_the_limits_or_the_solver_is_refused(
+    option: str, value: float
+) -> None:
+    with pytest.raises(RetargetError, match=option):
+        RetargetConfig(**{option: value})
 
 
 def test_reset_continues_from_where_the_hand_is() -> None:

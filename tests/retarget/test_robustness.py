@@ -209,7 +209,7 @@ BASINS = pytest.mark.xfail(
     ],
 )
 def test_a_tenth_of_a_millimetre_hardly_moves_a_joint_in_any_frame(hand: str) -> None:
-    assert jumps(hand).max() < 0.03
+    assert jumps(hand).max() < 0.05
 
 
 # -- A glove's clip --------------------------------------------------------------

@@ -23,6 +23,12 @@ from dexhil.retarget.build import make_retargeter
 from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.human import HumanProportions
 from dexhil.retarget.keypoints import FINGERS, TIPS, bone_lengths
+from dexhil.retarget.lengths import (
+    MAX_OFFSET_M,
+    MAX_TOUCH_GAP_M,
+    check_proportions,
+    reaches_seen,
+)
 from dexhil.retarget.score import FULL_RAD, human_flexion
 from dexhil.retarget.wearer import (
     MIN_SAMPLES,
@@ -51,22 +57,15 @@ OPEN_RAD: Final = np.deg2rad(90.0)
 """No finger of an open hand bends further, in all its joints together [rad]."""
 FIST_RAD: Final = np.deg2rad(150.0)
 """Every finger of a fist bends further [rad]."""
-MAX_OFFSET_M: Final = 0.025
-"""A glove that misplaces the thumb by more is not worn right [m]."""
-MAX_TOUCH_GAP_M: Final = 0.015
-"""Keypoints lie inside the fingers: they come this close in a pinch, offset corrected [m]."""
 MAX_SPREAD: Final = 0.10
 """How much bone lengths of one pose may differ from those of all poses."""
 MIN_TOLERANCE: Final = 0.03
 """People whose hands differ by less need no calibration of their own."""
-REACHES_M: Final = np.array([(0.08, 0.22), (0.11, 0.28), (0.11, 0.28), (0.11, 0.28), (0.09, 0.26)])
-"""Wrist to fingertip of any person, from a small child up [m]. Shape (5, 2)."""
 
 # How surprising a gap that is left and an offset are [m], to tell which finger was pinched.
 _GAP_SIGMA_M: Final = 0.004
 _OFFSET_SIGMA_M: Final = 0.010
 _SURE: Final = 4.0  # Another reading must be better by this much, in squared sigmas.
-_ROUNDING_M: Final = 1e-5  # Of lengths in files.
 _SETTLE: Final = 40  # Frames that a robot hand gets to reach a pose.
 
 
@@ -203,35 +202,6 @@ def _fit(samples: Mapping[str, npt.ArrayLike], side: Side, poses: tuple[str, ...
     )
 
 
-def check_proportions(proportions: HumanProportions) -> None:
-    """Refuse proportions that no calibration gives.
-
-    Raises:
-        RetargetError: A finger is too short or too long, the thumb moved too far, or a touch too
-            far apart.
-    """
-    for finger, reach, (low, high) in zip(
-        FINGERS, proportions.reaches, _reaches_seen(), strict=True
-    ):
-        if not low <= reach <= high:
-            raise RetargetError(
-                f"Proportions: wrist to {finger} tip is {1e3 * reach:.0f} mm, allowed "
-                f"{1e3 * low:.0f} to {1e3 * high:.0f} mm."
-            )
-    moved = float(np.linalg.norm(proportions.thumb_offset))
-    if not moved <= MAX_OFFSET_M + _ROUNDING_M:
-        raise RetargetError(
-            f"Proportions: the thumb is moved by {1e3 * moved:.0f} mm, at most "
-            f"{1e3 * MAX_OFFSET_M:.0f} mm allowed."
-        )
-    gap = float(proportions.touch_gaps.max())
-    if not gap <= MAX_TOUCH_GAP_M + _ROUNDING_M:
-        raise RetargetError(
-            f"Proportions: fingers touch at {1e3 * gap:.0f} mm, at most "
-            f"{1e3 * MAX_TOUCH_GAP_M:.0f} mm allowed."
-        )
-
-
 # -- One pose ------------------------------------------------------------------
 
 
@@ -276,7 +246,7 @@ def _motion(tips: Matrix) -> float:
 
 def _unlike_any_hand(hand: Matrix) -> _Problem | None:
     reaches = bone_lengths(hand).reshape(5, 4).sum(axis=1)
-    for finger, reach, (low, high) in zip(FINGERS, reaches, _reaches_seen(), strict=True):
+    for finger, reach, (low, high) in zip(FINGERS, reaches, reaches_seen(), strict=True):
         if not low <= reach <= high:
             return _Problem(
                 f"wrist to {finger} tip is {1e3 * reach:.0f} mm along the finger, allowed "
@@ -285,13 +255,6 @@ def _unlike_any_hand(hand: Matrix) -> _Problem | None:
                 "this order?",
             )
     return None
-
-
-def _reaches_seen() -> Matrix:
-    """Return `REACHES_M`; a misplaced thumb may seem longer or shorter. Shape (5, 2)."""
-    limits = REACHES_M.copy()
-    limits[0] += -MAX_OFFSET_M, MAX_OFFSET_M
-    return limits
 
 
 def _unlike_pose(pose: str, hand: Matrix) -> _Problem | None:

@@ -71,12 +71,12 @@ FILTERS: Final[Mapping[FilterName, FilterConfig]] = MappingProxyType(
 )
 """By name, from least lag to most smoothness, for targets at 90 Hz.
 
-``off`` adds nothing to what the retargeter itself does: the solver follows three quarters of
-the way per frame (`RetargetConfig.follow`). Against that the others come 1, 2 and 2 to 3 frames late (0, 11, 22 and up to 33 ms) and have 100, 33, 20 and
-15 % of the jerk (LEAP, synthetic glove; ``benchmarks/filters.py`` measures more). ``smooth`` is
-no jerkier than dex-retargeting's vector optimiser behind its own filter, ``balanced`` no
-jerkier than its DexPilot. No hand here moves faster than 8.6 rad/s, so on a robot the rates
-of the slower two cost nothing. Their cutoffs are in Hz: tell the filter the true ``dt_s``.
+``off`` adds nothing to what a retargeter does by itself; the solver follows most of the way per
+frame (`RetargetConfig.follow`). Against that the others come about 1, 3 and 3 frames late (11, 33
+and 33 ms) and have 45, 21 and 15 % of its jerk (LEAP, synthetic glove; ``benchmarks/filters.py``
+measures more). ``smooth`` is about as smooth as dex-retargeting's vector optimiser behind its own
+filter, ``balanced`` as its DexPilot. No hand here moves faster than 8.6 rad/s, so on a robot the
+rates of the slower two cost nothing. Cutoffs are in Hz: tell the filter the true ``dt_s``.
 """
 DEFAULT_FILTER: Final[FilterName] = "balanced"
 

@@ -62,27 +62,17 @@ def placed(origin: Vector, rotation: Matrix, point: Vector) -> Vector:
 
 
 @compiled
-def write_slope(
-    chains: Chains, pose: Pose, rows: tuple[int, int], point: Vector, out: Matrix
-) -> None:
-    """Write d point / d q, shape (3, n), of a point moved by the ``rows`` from first to last."""
-    out[:] = 0.0
-    for row in range(rows[0], rows[1] + 1):
-        column, gain = chains.columns[row], chains.multipliers[row]
-        x, y, z = point - pose.origins[row]
-        a, b, c = pose.axes[row]
-        out[0, column] += gain * (b * z - c * y)
-        out[1, column] += gain * (c * x - a * z)
-        out[2, column] += gain * (a * y - b * x)
-
-
-@compiled
 def tip_jacobians(chains: Chains, pose: Pose, n: int) -> Matrix:
     """Return d tips / d q. Shape (fingers, 3, n)."""
-    out = np.empty((len(pose.tips), 3, n))
+    out = np.zeros((len(pose.tips), 3, n))
     for finger in range(len(pose.tips)):
-        rows = (chains.starts[finger], chains.starts[finger + 1] - 1)
-        write_slope(chains, pose, rows, pose.tips[finger], out[finger])
+        for row in range(chains.starts[finger], chains.starts[finger + 1]):
+            column, gain = chains.columns[row], chains.multipliers[row]
+            x, y, z = pose.tips[finger] - pose.origins[row]
+            a, b, c = pose.axes[row]
+            out[finger, 0, column] += gain * (b * z - c * y)
+            out[finger, 1, column] += gain * (c * x - a * z)
+            out[finger, 2, column] += gain * (a * y - b * x)
     return out
 
 
@@ -239,10 +229,8 @@ def add_overlaps(
     downhill: Vector,
 ) -> float:
     """Add how deep links overlap, so that they part; return the cost."""
-    task, goals = aims
-    chains, capsules = hand
-    n = len(downhill)
-    points, slopes, row = np.empty((2, 3)), np.empty((2, 3, n)), np.empty(n)
+    capsules, (task, goals) = hand[1], aims
+    points, row = np.empty((2, 3)), np.empty(len(downhill))
     cost = 0.0
     ends = capsule_ends(capsules, pose)
     for pair in range(len(capsules.pairs)):
@@ -256,18 +244,28 @@ def add_overlaps(
         root = np.sqrt(task.overlap_weight)
         if capsules.pinches[pair] >= 0:
             root *= 1.0 - goals.contacts[capsules.pinches[pair]]
-        rows = (chains.starts[capsules.fingers[a]], capsules.rows[a])
-        write_slope(chains, pose, rows, points[0], slopes[0])
-        rows = (chains.starts[capsules.fingers[b]], capsules.rows[b])
-        write_slope(chains, pose, rows, points[1], slopes[1])
-        for column in range(n):
-            row[column] = 0.0
-            for i in range(3):
-                away = (points[0, i] - points[1, i]) / distance
-                row[column] -= root * away * (slopes[0, i, column] - slopes[1, i, column])
+        away = (points[0] - points[1]) * (root / distance)
+        row[:] = 0.0
+        add_slope(hand, pose, a, (points[0], -away), row)
+        add_slope(hand, pose, b, (points[1], away), row)
         add_row(hessian, downhill, row, root * depth)
         cost += (root * depth) ** 2
     return cost
+
+
+@compiled
+def add_slope(
+    hand: tuple[Chains, Capsules], pose: Pose, capsule: int, aim: tuple[Vector, Vector], out: Vector
+) -> None:
+    """Add d (along . point) / d q to ``out``; ``aim`` is a point on the capsule, and along."""
+    chains, capsules = hand
+    point, (u, v, w) = aim[0], aim[1]
+    first = chains.starts[capsules.fingers[capsule]]
+    for row in range(first, capsules.rows[capsule] + 1):
+        x, y, z = point - pose.origins[row]
+        a, b, c = pose.axes[row]
+        slope = u * (b * z - c * y) + v * (c * x - a * z) + w * (a * y - b * x)
+        out[chains.columns[row]] += chains.multipliers[row] * slope
 
 
 @compiled

@@ -170,7 +170,7 @@ class LearnedMap:
             known = sorted(each.stem for each in path.parent.glob("*.npz"))
             raise RetargetError(
                 f"No learned map is shipped for {kinematics.model!r}. Known: {known}. "
-                f"Train one with dexhil.retarget.training, or use method 'solver'."
+                f"Train one with dexhil retarget train, or use method 'solver'."
             )
         return cls.read(path, kinematics)
 

@@ -21,10 +21,11 @@ from dexhil.drivers.glove import Glove
 from dexhil.drivers.models.kinematics import Side
 from dexhil.drivers.registry import parse
 from dexhil.integration.errors import RunError
-from dexhil.retarget.calibration import Residuals, check_proportions
+from dexhil.retarget.calibration import Residuals
 from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.human import HumanProportions
 from dexhil.retarget.keypoints import FINGERS
+from dexhil.retarget.lengths import check_proportions
 from dexhil.retarget.wearer import MIN_SAMPLES, Fingerprint, check_wearer
 
 FORMAT: Final = 1

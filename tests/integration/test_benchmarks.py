@@ -1,6 +1,7 @@
 """Every benchmark of this room runs and prints a table of numbers."""
 
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from dexhil.integration import cli_retarget
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -108,6 +111,14 @@ def test_rates_prints_a_line_per_device(capsys: pytest.CaptureFixture[str]) -> N
         (words,) = table(printed, device)
         assert int(words[0]) == wanted
         assert float(words[1]) > 0
+
+
+def test_retargeting_is_measured_as_the_command_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, asked = module_of("retarget"), dict[str, Any]()
+    monkeypatch.setattr(module, "bench", lambda **options: asked.update(options))
+    monkeypatch.setattr(sys, "argv", ["retarget"])
+    module.main()
+    assert asked["methods"] == inspect.signature(cli_retarget.bench).parameters["methods"].default
 
 
 def test_the_fault_matrix_tells_who_holds_and_who_does_not(

@@ -257,6 +257,21 @@ def test_another_persons_file_is_overwritten_only_by_force(tmp_path: Path) -> No
     assert load_user(path).name == "bo"
 
 
+def test_another_hand_under_the_same_name_is_overwritten_only_by_force(tmp_path: Path) -> None:
+    path = tmp_path / "anna.toml"
+    arguments = {"user": "anna", "hand": "inspire", "out": path, "console": quiet()}
+    calibrate(glove=recorded(tmp_path, session()), **arguments)
+    before = path.read_text(encoding="utf-8")
+    other = recorded(tmp_path, session(HumanHand(1.15)))
+    with pytest.raises(RunError, match=r"another hand under the name 'anna'.*--force"):
+        calibrate(glove=other, **arguments)
+    assert path.read_text(encoding="utf-8") == before
+    calibrate(glove=other, force=True, **arguments)
+    assert load_user(path).proportions.reaches.mean() == pytest.approx(
+        1.15 * HumanHand().proportions.reaches.mean(), rel=0.02
+    )
+
+
 @pytest.mark.parametrize("text", ["", "notes = 'about something else'\n"])
 def test_a_file_that_is_no_calibration_is_not_overwritten(tmp_path: Path, text: str) -> None:
     path = tmp_path / "notes.toml"
@@ -286,6 +301,15 @@ def test_the_person_is_known_again(anna: tuple[User, Path, str], tmp_path: Path)
     clock = SimClock()
     with worn(session(order=(*PINCHES, "fist", "open")), tmp_path, clock) as glove:
         check_glove(load_user(path), glove, clock)
+
+
+def test_a_slow_glove_is_looked_at_for_longer(anna: tuple[User, Path, str], tmp_path: Path) -> None:
+    user, _, _ = anna
+    np.save(tmp_path / "slow.npy", session())
+    clock = SimClock()
+    config = ReplayGloveConfig(path=tmp_path / "slow.npy", rate_hz=5.0)
+    with ReplayGlove(config, name="slow", clock=clock) as glove:
+        check_glove(user, glove, clock)
 
 
 @pytest.mark.parametrize("size", [0.85, 0.94, 1.06, 1.2])

@@ -213,6 +213,27 @@ def save_fresh(config: FlowPolicyConfig, folder: Path) -> None:
     Checkpoint(config=config, tensors=dict(tensors), training={}).save(folder)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("calibrate", "--glove", "sim", "--hand", "leap", "--user", "anna"),
+        ("emulate", "leap"),
+        ("record", "--rig", "rig.toml", "--out", "data"),
+    ],
+)
+def test_ctrl_c_promises_only_what_every_command_keeps(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.commands, command[0], stop)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(command))
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Stopped. What was finished is kept.\n"
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_kill_and_a_lost_terminal_end_a_command_like_ctrl_c(name: str) -> None:
     program = f"""

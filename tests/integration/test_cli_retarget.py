@@ -49,10 +49,14 @@ def _nobody_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        (("retarget",), ("run", "view", "bench")),
-        (("retarget", "run"), ("--hand", "--keypoints", "--out", "--method", "--user", "--filter")),
-        (("retarget", "view"), ("--hand", "--keypoints", "--out", "--method", "--frames")),
+        (("retarget",), ("run", "view", "bench", "train")),
+        (
+            ("retarget", "run"),
+            ("--hand", "--keypoints", "--out", "--method", "--user", "--weights"),
+        ),
+        (("retarget", "view"), ("--hand", "--keypoints", "--out", "--frames", "--weights")),
         (("retarget", "bench"), ("--hands", "--keypoints", "--methods", "--paced", "--endurance")),
+        (("retarget", "train"), ("--hand", "--out", "--clip", "--side", "--seed", "--steps")),
         (("calibrate",), ("--glove", "--hand", "--user", "--side", "--force", "--pose-s")),
     ],
 )

@@ -171,7 +171,7 @@ def test_bench_prints_and_writes_every_row(tmp_path: Path, monkeypatch: pytest.M
         console=console,
     )
     console.file.close()
-    assert [(row.hand, row.method) for row in rows] == [("leap", "solver"), ("inspire", "solver")]
+    assert [(row.hand, row.method) for row in rows] == [("leap", "both"), ("inspire", "both")]
     printed = console.export_text()
     assert peer.PACKAGE in printed  # How to get the peer.
     assert "leap" in printed

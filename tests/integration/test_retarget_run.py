@@ -15,7 +15,7 @@ from dexhil.drivers.models.kinematics import Side, load_kinematics
 from dexhil.integration.errors import RunError
 from dexhil.integration.retargeting import run
 from dexhil.integration.retargeting.users import User, load_user, save_user
-from dexhil.retarget import HumanHand, HumanProportions, Retargeter, RetargetError, batch
+from dexhil.retarget import HumanHand, HumanProportions, Retargeter, RetargetError, batch, learned
 from dexhil.retarget.calibration import Residuals
 from dexhil.retarget.filters import FILTERS, JointFilter
 from dexhil.retarget.human import POSTURES
@@ -116,6 +116,12 @@ def test_without_a_user_the_clips_own_medians_are_the_persons_size(tmp_path: Pat
     np.testing.assert_allclose(out["joint_positions"][:7], expected, atol=1e-12)
 
 
+def test_frames_without_a_hand_before_the_first_do_not_matter_to_it(tmp_path: Path) -> None:
+    late = np.concatenate((np.full((3, 21, 3), np.nan), CLIP))
+    out = asked(tmp_path, late)
+    np.testing.assert_array_equal(out["joint_positions"][3:], asked(tmp_path)["joint_positions"])
+
+
 def test_any_rigid_frame_will_do(tmp_path: Path) -> None:
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
     turn *= np.sign(np.linalg.det(turn))
@@ -164,6 +170,36 @@ def test_somebody_elses_calibration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="'anna' is calibrated for the left hand"):
         asked(tmp_path, user=str(tmp_path / "anna.toml"))
     assert not (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.parametrize("method", ["two-stage", "both", None])
+def test_weights_of_ones_own_are_used(tmp_path: Path, method: Any) -> None:
+    weights = own_weights(tmp_path)
+    shipped = asked(tmp_path, method=method)["joint_positions"]
+    out = asked(tmp_path, method=method, weights=weights)
+    assert np.abs(out["joint_positions"] - shipped).max() > 1e-4
+    if method is None:
+        assert "both" in out["printed"]
+
+
+def test_weights_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+    weights = own_weights(tmp_path)
+    with pytest.raises(RetargetError, match="weights of another hand"):
+        asked(tmp_path, hand="allegro", method=None, weights=weights)
+    with pytest.raises(RetargetError, match="not a weights file"):
+        asked(tmp_path, method=None, weights=tmp_path / "none.npz")
+    with pytest.raises(RunError, match="--method solver does not use"):
+        asked(tmp_path, method="solver", weights=weights)
+    assert not (tmp_path / "out.npz").exists()
+
+
+def own_weights(folder: Path) -> Path:
+    """Write a map of LEAP that is not the shipped one."""
+    with np.load(Path(learned.__file__).with_name("weights") / "leap.npz") as file:
+        arrays = dict(file)
+    arrays["thumb.b2"] = arrays["thumb.b2"] + np.float32(1.0)
+    np.savez(folder / "own.npz", **arrays)
+    return folder / "own.npz"
 
 
 def test_two_stage_needs_a_map_of_the_hand(tmp_path: Path) -> None:
@@ -351,6 +387,19 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
         asked(tmp_path)
     assert (tmp_path / "out.npz").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.npy", "out.npz"]
+
+
+def test_nothing_is_written_but_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Before NumPy 2.1, savez takes every keyword for an array: an option would be written, too.
+    savez, written = np.savez, set[str]()
+
+    def spy(file: Any, **arrays: Any) -> None:
+        written.update(arrays)
+        savez(file, **arrays)
+
+    monkeypatch.setattr(run.np, "savez", spy)
+    out = asked(tmp_path)
+    assert written == set(out) - {"printed"}
 
 
 def test_ctrl_c_on_the_way_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

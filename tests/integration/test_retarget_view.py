@@ -22,7 +22,7 @@ from dexhil.integration.retargeting.colours import COLOURS
 from dexhil.integration.retargeting.pictures import HandPainter
 from dexhil.integration.retargeting.run import Retargeted, person_of, retarget_clip
 from dexhil.integration.retargeting.view import view
-from dexhil.retarget import HumanHand, batch
+from dexhil.retarget import HumanHand, RetargetError, batch, learned
 from dexhil.retarget.batch import Flags
 from dexhil.retarget.human import POSTURES
 from dexhil.retarget.score import score
@@ -139,6 +139,14 @@ def test_without_pinch_or_fist_the_nearest_to_one_is_shown() -> None:
     titles = [pick.title for pick in m.hardest(m.measure(LEAP, clip, still, HUMAN), 7)]
     assert "Nearest to a pinch" in titles
     assert "Nearest to a fist" in titles
+
+
+def test_the_view_is_of_ones_own_weights(tmp_path: Path) -> None:
+    allegro = Path(learned.__file__).with_name("weights") / "allegro.npz"
+    with pytest.raises(RetargetError, match="weights of another hand"):
+        shown(tmp_path, "sheet.html", method=None, weights=allegro)
+    with pytest.raises(RunError, match="--method solver does not use"):
+        shown(tmp_path, "sheet.html", weights=allegro)
 
 
 # -- What is painted --------------------------------------------------------------------------

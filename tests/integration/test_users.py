@@ -1,5 +1,6 @@
 """The file of a calibrated person: what is written is read again, and nothing else is believed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,15 +11,10 @@ from hypothesis import strategies as st
 
 from dexhil.drivers.arrays import Matrix
 from dexhil.integration.errors import RunError
-from dexhil.integration.retargeting.users import (
-    User,
-    load_user,
-    save_user,
-)
+from dexhil.integration.retargeting.users import User, check_replaceable, load_user, save_user
 from dexhil.retarget import HumanProportions
-from dexhil.retarget.calibration import (
-    Residuals,
-)
+from dexhil.retarget.calibration import Residuals
+from dexhil.retarget.lengths import MAX_OFFSET_M, MAX_TOUCH_GAP_M, REACHES_M
 from dexhil.retarget.wearer import Fingerprint
 
 
@@ -30,9 +26,9 @@ def some_user(rng: np.random.Generator, **changed: object) -> User:
         "hand": "leap",
         "date": datetime(2026, 11, 21, 14, 0, 7, tzinfo=UTC),
         "proportions": HumanProportions(
-            reaches=rng.uniform(0.1, 0.2, 5),
-            thumb_offset=rng.uniform(-0.02, 0.02, 3),
-            touch_gaps=rng.uniform(0.0, 0.01, 4),
+            reaches=rng.uniform(*REACHES_M.T),
+            thumb_offset=rng.uniform(-0.014, 0.014, 3),
+            touch_gaps=rng.uniform(0.0, MAX_TOUCH_GAP_M, 4),
         ),
         "fingerprint": Fingerprint(
             bones=rng.uniform(0.02, 0.1, 20), tolerance=rng.uniform(0.03, 0.2)
@@ -96,6 +92,36 @@ def test_a_damaged_file_is_refused_with_its_path(
     assert "alibrate again" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("field", "lengths", "why"),
+    [
+        ("reaches", [0.14, 0.40, 0.18, 0.18, 0.15], "index tip is 400 mm, allowed 110 to 280 mm"),
+        ("reaches", [0.14, 0.18, 0.18, 0.18, 0.05], "little tip is 50 mm, allowed 90 to 260 mm"),
+        ("reaches", [0.03, 0.18, 0.18, 0.18, 0.15], "thumb tip is 30 mm, allowed 55 to 245 mm"),
+        ("thumb_offset", [0.0, 0.018, 0.024], "thumb is moved by 30 mm, at most 25 mm allowed"),
+        ("touch_gaps", [0.0, 0.016, 0.0, 0.0], "fingers touch at 16 mm, at most 15 mm allowed"),
+        ("touch_gaps", [0.0, 0.0, np.inf, 0.0], "fingers touch at inf mm"),
+    ],
+)
+def test_lengths_that_no_calibration_gives_are_refused(
+    tmp_path: Path, field: str, lengths: list[float], why: str
+) -> None:
+    rng, path = np.random.default_rng(0), tmp_path / "anna.toml"
+    sound = HumanProportions(
+        reaches=REACHES_M[:, 1],
+        thumb_offset=np.full(3, MAX_OFFSET_M / np.sqrt(3.0)),
+        touch_gaps=np.full(4, MAX_TOUCH_GAP_M),
+    )
+    save_user(some_user(rng, proportions=sound), path)
+    load_user(path)  # The limits themselves are allowed.
+    broken = replace(sound, **{field: np.array(lengths)})
+    save_user(some_user(rng, proportions=broken), path)
+    with pytest.raises(RunError, match=why) as refused:
+        load_user(path)
+    assert str(path) in str(refused.value)
+    assert str(refused.value).endswith("Calibrate again.")
+
+
 def test_a_file_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="dexhil calibrate"):
         load_user(tmp_path / "anna.toml")
@@ -119,18 +145,11 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("changed", [{"glove": "quest"}, {"side": "left"}])
+@pytest.mark.parametrize("changed", [{"glove": "quest"}, {"side": "right"}])
 def test_one_person_has_a_file_for_each_glove_and_hand(
     tmp_path: Path, changed: dict[str, str]
 ) -> None:
     path = tmp_path / "anna.toml"
-    fields = {"glove": "replay", "side": "right", **changed}
-    save_user(some_user(np.random.default_rng(0), **fields), path)
-    with pytest.raises(RunError, match=r"not 'anna' with the right 'replay'. .*--out"):
-        calibrate(
-            glove=recorded(tmp_path, session()),
-            hand="leap",
-            user="anna",
-            out=path,
-            console=quiet(),
-        )
+    save_user(some_user(np.random.default_rng(0), **{"glove": "replay", **changed}), path)
+    with pytest.raises(RunError, match=r"not 'anna' with the left 'replay'. .*--out"):
+        check_replaceable(path, name="anna", glove="replay", side="left")

@@ -9,7 +9,6 @@ from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.models.kinematics import Side, load_kinematics
 from dexhil.retarget import HumanHand, RetargetError
 from dexhil.retarget.calibration import (
-    MAX_OFFSET_M,
     MIN_TOLERANCE,
     PINCHES,
     POSES,
@@ -18,6 +17,7 @@ from dexhil.retarget.calibration import (
 )
 from dexhil.retarget.human import POSTURES, HumanProportions
 from dexhil.retarget.keypoints import MIN_HANDEDNESS, handedness
+from dexhil.retarget.lengths import MAX_OFFSET_M
 from dexhil.retarget.wearer import MIN_SAMPLES, Fingerprint, check_wearer
 
 FRAMES = 36

@@ -78,6 +78,21 @@ def test_the_residual_starts_at_zero_and_is_bounded() -> None:
     assert turn[:, [i for i in range(16) if i not in thumb]].max() == 0.0
 
 
+def test_standardising_a_trained_residual_anew_changes_no_answer() -> None:
+    map_ = scrambled("leap")
+    before = map_(BATCH).q
+    assert map_.residual is not None
+    mean = map_.residual.mean.clone()
+    with torch.no_grad():
+        map_.fingers.biases[-1] += 0.5  # The robot's fingertips are elsewhere now.
+        moved = map_(BATCH).q
+        map_.refit_residual(BATCH)
+        again = map_(BATCH).q
+    assert (moved - before).abs().max() > 0.05
+    assert (map_.residual.mean - mean).abs().max() > 0.01
+    torch.testing.assert_close(again, moved, rtol=0, atol=1e-4)
+
+
 def test_the_thumb_sees_where_the_other_fingertips_are() -> None:
     map_ = scrambled("leap")
     moved = BATCH.points.clone()

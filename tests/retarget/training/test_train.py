@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dexhil.drivers.arrays import Matrix
 from dexhil.drivers.models.kinematics import load_kinematics
 from dexhil.retarget import HumanHand
 from dexhil.retarget.errors import RetargetError
@@ -129,6 +130,38 @@ def test_stage_two_leaves_the_fingers_alone_to_the_bit() -> None:
     assert len(seen["thumb"]) == 1
 
 
+@pytest.mark.parametrize("meet", [True, False])
+def test_the_residual_learns_in_stage_one_only_to_meet(meet: bool) -> None:
+    maps: list[HandMap] = []
+    answers: list[tuple[str, Tensor]] = []
+
+    class Spy(HandMap):
+        def __init__(self, *_: object, **__: object) -> None:
+            super().__init__(LEAP, meet=meet)
+            maps.append(self)
+
+        def refit_residual(self, batch: Batch) -> None:
+            answers.append(("before", self(batch).q))
+            super().refit_residual(batch)
+            answers.append(("after", self(batch).q))
+
+    turns: dict[str, list[float]] = {"fingers": [], "thumb": []}
+
+    def note(stage: str, *_: object) -> None:
+        with torch.no_grad():
+            turned = maps[0](DATA).q - maps[0].without_residual(DATA).q
+        turns[stage].append(float(turned.abs().max()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "HandMap", Spy)
+        train.fit_two_stage(LEAP, DATA, replace(SMALL, meet=meet), note)
+    assert (turns["fingers"][-1] > 0.0) == meet
+    assert turns["thumb"][-1] > 0.0
+    if meet:
+        (_, before), (_, after) = answers
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
+
+
 def test_fingers_that_change_in_stage_two_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     prints = iter(["before", "after"])
     monkeypatch.setattr(train, "fingerprint", lambda _: next(prints))
@@ -164,6 +197,34 @@ def test_a_persons_clip_joins_the_data_with_their_own_reaches() -> None:
     assert len(torch.unique(data.reaches[len(DATA.points) :], dim=0)) == 1
     arrays = train.train_two_stage(LEAP, clip=clip, steps=2, config=SMALL)
     assert json.loads(str(arrays["metadata"]))["clip_frames"] == 40
+
+
+def test_frames_of_a_clip_without_a_right_hand_are_left_out() -> None:
+    clip = make_clip(1, 40, size=0.9)
+    glitched = clip.copy()
+    glitched[[0, 7]] = np.nan
+    glitched[9] = 0.0
+    glitched[20] *= 1e3
+    sound = np.delete(clip, [0, 7, 9, 20], axis=0)
+    for one, other in zip(
+        train.with_clip(DATA, glitched, 0.3), train.with_clip(DATA, sound, 0.3), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+    arrays = train.train_two_stage(LEAP, clip=glitched, steps=1, config=SMALL)
+    assert json.loads(str(arrays["metadata"]))["clip_frames"] == 36
+
+
+@pytest.mark.parametrize(
+    ("clip", "why"),
+    [
+        (np.full((5, 21, 3), np.nan), "not finite"),
+        (np.empty((0, 21, 3)), "empty"),
+        (np.zeros((5, 20, 3)), r"shape \(20, 3\)"),
+    ],
+)
+def test_a_clip_without_any_right_hand_is_refused(clip: Matrix, why: str) -> None:
+    with pytest.raises(RetargetError, match=f"no frame of the clip shows a right hand. .*{why}"):
+        train.train_two_stage(LEAP, clip=clip, config=SMALL)
 
 
 def test_a_left_hand_is_not_trained() -> None:

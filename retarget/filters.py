@@ -65,8 +65,8 @@ FILTERS: Final[Mapping[FilterName, FilterConfig]] = MappingProxyType(
     {
         "off": FilterConfig(),
         "fast": FilterConfig(min_cutoff_hz=30.0, beta=4.0, passes=3, max_rate=20.0),
-        "balanced": FilterConfig(min_cutoff_hz=17.0, beta=0.5, passes=3, max_rate=10.5),
-        "smooth": FilterConfig(min_cutoff_hz=13.0, passes=3, max_rate=9.3),
+        "balanced": FilterConfig(min_cutoff_hz=17.0, beta=0.5, passes=3, max_rate=14.0),
+        "smooth": FilterConfig(min_cutoff_hz=13.0, passes=3, max_rate=12.5),
     }
 )
 """By name, from least lag to most smoothness, for targets at 90 Hz.

@@ -68,12 +68,12 @@ class RetargetConfig:
     posture_weight: float = 3e-5
     side_weight: float = 2e-4
     thumb_weight: float = 2e-5
-    closing_weight: float = 4e-4
+    closing_weight: float = 6e-4
     closing_angle_rad: float = 2.8
     closing_width_rad: float = 0.3
     overlap_weight: float = 10.0
     allowed_overlap_m: float = 0.001
-    stay_weight: float = 1.5e-3
+    stay_weight: float = 6e-4
     damping: float = 1e-2
     steps: int = 3
     follow: float = 0.73

@@ -2,7 +2,7 @@
 
 from dexhil.retarget.build import Method as Method
 from dexhil.retarget.build import Retargets as Retargets
-from dexhil.retarget.build import best_method as best_method
+from dexhil.retarget.build import chosen_method as chosen_method
 from dexhil.retarget.build import make_retargeter as make_retargeter
 from dexhil.retarget.errors import RetargetError as RetargetError
 from dexhil.retarget.human import HumanHand as HumanHand

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.models.kinematics import Kinematics
+from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.human import HumanHand, HumanProportions
 from dexhil.retarget.learned import LearnedMap, LearnedRetargeter
 from dexhil.retarget.retargeter import Retargeter
@@ -24,12 +25,22 @@ class Retargets(Protocol):
     def reset(self, joint_positions: npt.ArrayLike) -> None: ...
 
 
-def best_method(kinematics: Kinematics) -> Method:
-    """Return ``"both"`` for a hand whose learned map is shipped, else ``"solver"``.
+def chosen_method(
+    kinematics: Kinematics, method: Method | None = None, weights: Path | None = None
+) -> Method:
+    """Return the method that is meant by what was said.
 
-    Another table of a known hand, say with a narrower limit, has no map either.
+    Where nothing was: ``"both"`` if there is a learned map, given or shipped for this very hand,
+    else ``"solver"``. Another table of a known hand, say with a narrower limit, has no map either.
+
+    Raises:
+        RetargetError: The method has no use for the weights.
     """
-    return "both" if LearnedMap.shipped(kinematics) else "solver"
+    if method == "solver" and weights is not None:
+        raise RetargetError("Weights are of a learned map, which the method solver does not use.")
+    if method is not None:
+        return method
+    return "both" if weights is not None or LearnedMap.shipped(kinematics) else "solver"
 
 
 def make_retargeter(
@@ -43,14 +54,15 @@ def make_retargeter(
 
     Args:
         kinematics: The robot hand, left or right.
-        method: How; that of `best_method` if not given.
+        method: How; that of `chosen_method` if not given.
         human: The person's proportions; an average adult if not given.
         weights: File of a learned map of your own; the shipped one if not given.
 
     Raises:
-        RetargetError: The method needs a learned map and none fits the hand.
+        RetargetError: The method needs a learned map and none fits the hand, or it has no use for
+            the weights.
     """
-    method = method or ("both" if weights else best_method(kinematics))
+    method = chosen_method(kinematics, method, weights)
     human = human or HumanHand().proportions
     if method == "solver":
         return Retargeter(kinematics, human=human)

@@ -24,7 +24,7 @@ from dexhil.integration.retargeting.clips import (
 from dexhil.integration.retargeting.files import replacing
 from dexhil.integration.retargeting.users import check_user, find_user, load_user
 from dexhil.retarget.batch import Flags
-from dexhil.retarget.build import Method, Retargets, best_method, make_retargeter
+from dexhil.retarget.build import Method, Retargets, chosen_method, make_retargeter
 from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.filters import FILTERS, FilterName, JointFilter
 from dexhil.retarget.human import HumanProportions
@@ -91,17 +91,6 @@ def retarget(
     save(out, kinematics, answer)
     console.print(_summary(kinematics, answer, method, filter_name, rate_hz))
     console.print(f"Wrote {escape(str(out))}.", highlight=False, soft_wrap=True)
-
-
-def chosen_method(kinematics: Kinematics, method: Method | None, weights: Path | None) -> Method:
-    """Return the method that is meant by what was said.
-
-    Raises:
-        RunError: The method has no use for the weights.
-    """
-    if method == "solver" and weights is not None:
-        raise RunError("--weights are of a learned map, which --method solver does not use.")
-    return method or ("both" if weights is not None else best_method(kinematics))
 
 
 def person_of(clip: Matrix, side: Side, user: str | None) -> HumanProportions:

@@ -15,11 +15,10 @@ from dexhil.integration.retargeting.clips import load_clip, load_hand
 from dexhil.integration.retargeting.measures import Measures, hardest, measure
 from dexhil.integration.retargeting.run import (
     Retargeted,
-    chosen_method,
     person_of,
     retarget_clip,
 )
-from dexhil.retarget.build import Method
+from dexhil.retarget.build import Method, chosen_method
 from dexhil.retarget.filters import FilterName
 from dexhil.retarget.human import HumanProportions
 from dexhil.retarget.score import WARM_UP, score

@@ -188,7 +188,7 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         asked(tmp_path, hand="allegro", method=None, weights=weights)
     with pytest.raises(RetargetError, match="not a weights file"):
         asked(tmp_path, method=None, weights=tmp_path / "none.npz")
-    with pytest.raises(RunError, match="--method solver does not use"):
+    with pytest.raises(RetargetError, match="method solver does not use"):
         asked(tmp_path, method="solver", weights=weights)
     assert not (tmp_path / "out.npz").exists()
 

@@ -145,7 +145,7 @@ def test_the_view_is_of_ones_own_weights(tmp_path: Path) -> None:
     allegro = Path(learned.__file__).with_name("weights") / "allegro.npz"
     with pytest.raises(RetargetError, match="weights of another hand"):
         shown(tmp_path, "sheet.html", method=None, weights=allegro)
-    with pytest.raises(RunError, match="--method solver does not use"):
+    with pytest.raises(RetargetError, match="method solver does not use"):
         shown(tmp_path, "sheet.html", weights=allegro)
 
 

@@ -1,13 +1,14 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dexhil.drivers.models.kinematics import Kinematics, Side, load_kinematics
 from dexhil.retarget import HumanHand, HumanProportions, RetargetError
-from dexhil.retarget.build import Method, best_method, make_retargeter
+from dexhil.retarget.build import Method, chosen_method, make_retargeter
 from dexhil.retarget.human import POSTURES
 from dexhil.retarget.learned import LearnedMap, LearnedRetargeter
 from dexhil.retarget.retargeter import Retargeter
@@ -50,19 +51,18 @@ def test_every_method_moves_every_hand(hand: str, side: Side, method: Method) ->
     assert np.abs(retargeter.model.flexion_gains[1:] @ (fist - opened)).min() > 1.0
 
 
-def test_the_best_method_is_both_where_a_map_is_shipped_and_else_the_solver() -> None:
-    assert {best_method(load_kinematics(hand)) for hand in HANDS} == {"both"}
-    assert best_method(load_kinematics("leap", "left")) == "both"
-    assert best_method(mitten()) == "solver"
-    assert best_method(altered()) == "solver"
+def test_the_chosen_method_is_both_where_a_map_is_shipped_and_else_the_solver() -> None:
+    assert {chosen_method(load_kinematics(hand)) for hand in HANDS} == {"both"}
+    assert chosen_method(load_kinematics("leap", "left")) == "both"
+    assert chosen_method(mitten()) == "solver"
+    assert chosen_method(altered()) == "solver"
 
 
 def test_without_a_method_it_is_the_best() -> None:
     points = HUMAN.keypoints(POSTURES["grasp"])
     for kinematics in (load_kinematics("leap"), mitten()):
-        given, best = (
-            make_retargeter(kinematics, method=method) for method in (None, best_method(kinematics))
-        )
+        methods = (None, chosen_method(kinematics))
+        given, best = (make_retargeter(kinematics, method=method) for method in methods)
         np.testing.assert_array_equal(given.retarget(points), best.retarget(points))
 
 
@@ -147,3 +147,8 @@ for method in ("solver", "two-stage", "both"):
 assert "torch" not in sys.modules, "torch was imported"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_weights_that_no_method_uses_are_refused() -> None:
+    with pytest.raises(RetargetError, match="method solver does not use"):
+        make_retargeter(load_kinematics("leap"), method="solver", weights=Path("own.npz"))

@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from dexhil.policy.episodes.layout import publish, sync_path
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -17,6 +19,7 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield partial
-        partial.replace(path)
+        sync_path(partial)
+        publish(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from dexhil.drivers.glove import Glove
 from dexhil.drivers.models.kinematics import Side
 from dexhil.drivers.registry import parse
 from dexhil.integration.errors import RunError
+from dexhil.integration.retargeting.files import replacing
 from dexhil.retarget.calibration import Residuals
 from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.human import HumanProportions
@@ -160,20 +160,10 @@ def save_user(user: User, path: Path) -> None:
     Raises:
         RunError: The folder cannot be written.
     """
-    temporary = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=".", suffix=".part", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(_toml(user))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        with replacing(path) as partial:
+            partial.write_text(_toml(user), encoding="utf-8")
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise RunError(f"{path}: cannot write the calibration ({error.strerror}).") from error
 
 

@@ -42,7 +42,8 @@ class Faults(Generic[ObservationT]):
     def clear(self) -> None:
         """Mend everything, the cable included. A latched fault still needs a reconnect."""
         self._unplugged = self._frozen = self._repeating = self._nan = False
-        self._drop_probability = self._delay_s = self._noise_std = 0.0
+        self._drop_probability = self._delay_s = self._noise_std = self._rewind_s = 0.0
+        self._failure = ""
         self._history.clear()
 
     def freeze(self) -> None:
@@ -73,6 +74,14 @@ class Faults(Generic[ObservationT]):
         """Pull the cable: reading and writing raise, as a vendor's library would."""
         self._unplugged = True
 
+    def fail(self, reason: str) -> None:
+        """Report a fault of its own, e.g. a protective stop: reading and writing raise."""
+        self._failure = reason
+
+    def rewind(self, duration_s: float) -> None:
+        """Turn its clock back, or forward if negative: every stamp from now on says so [s]."""
+        self._rewind_s = duration_s
+
     # -- What a simulated device calls ---------------------------------------
 
     def require_link(self) -> None:
@@ -80,17 +89,24 @@ class Faults(Generic[ObservationT]):
 
         Raises:
             ConnectionError: The cable is pulled.
+            RuntimeError: The device reports a fault of its own.
         """
         if self._unplugged:
             raise ConnectionError("the cable is unplugged")
+        if self._failure:
+            raise RuntimeError(self._failure)
 
     def apply(self, observation: ObservationT) -> ObservationT:
         """Return what the reader gets instead of ``observation``.
 
         Raises:
             ConnectionError: The cable is pulled.
+            RuntimeError: The device reports a fault of its own.
         """
         self.require_link()
+        if self._rewind_s != 0.0:
+            stamp_s = observation.stamp_s - self._rewind_s
+            observation = replace(observation, stamp_s=stamp_s)  # type: ignore[type-var]
         last = self._last
         if last is not None and (self._frozen or self._dropped()):
             return last

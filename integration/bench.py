@@ -26,9 +26,9 @@ from dexhil.integration.operator.plush import Eyes, OperatorConfig, PlushOperato
 from dexhil.integration.rig import build_rig
 from dexhil.integration.tasks import JUDGE_HZ, make_task
 from dexhil.retarget.build import make_retargeter
+from dexhil.teleop.actions import Policy
 from dexhil.teleop.config import TeleopConfig
-from dexhil.teleop.frame import Sink
-from dexhil.teleop.policy_loop import Policy
+from dexhil.teleop.frame import Sink, together
 from dexhil.teleop.schedule import Loop, run_events
 from dexhil.teleop.se3 import from_rpy, make_pose
 from dexhil.teleop.session import Session
@@ -75,6 +75,9 @@ class Bench:
         person: The operator's body.
         operator: The operator's skill.
 
+    Attributes:
+        watcher: Takes the frames of every attempt too, if anybody watches.
+
     Raises:
         DeviceError, RunError: The rig file is wrong, or the task cannot be done on it.
     """
@@ -97,6 +100,7 @@ class Bench:
             make_retargeter(self.rig.hand.spec.kinematics) for _ in range(2)
         )
         self._ik = make_ik(self.rig)
+        self.watcher: Sink | None = None
         try:
             self.rig.connect()
             self.rig.enable()
@@ -148,7 +152,7 @@ class Bench:
             self.rig,
             policy=policy,
             perception=self.task.perceive,
-            sink=sink,
+            sink=together(sink, self.watcher),
             retargeter=self._retargeter,
             ik=self._ik,
         )

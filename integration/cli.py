@@ -15,8 +15,9 @@ from rich.markup import escape
 
 from dexhil.drivers.errors import DeviceError
 from dexhil.drivers.models.kinematics import Side
-from dexhil.integration import cli_retarget, commands
+from dexhil.integration import cli_cube, cli_dataset, cli_retarget, commands
 from dexhil.integration.errors import RunError
+from dexhil.integration.view.live import Viewing as ViewingOptions
 from dexhil.policy.episodes import DatasetError
 from dexhil.policy.errors import PolicyError
 from dexhil.retarget.errors import RetargetError
@@ -30,6 +31,8 @@ Seed = Annotated[int, tyro.conf.arg(help="Of everything random. The same seed, t
 WELCOME = "Take over a dexterous robot, correct it, and make its policy better. First: dexhil demo."
 
 User = str | None
+Viewing = Annotated[ViewingOptions, tyro.conf.arg(name="")]
+NO_VIEW = ViewingOptions()
 
 app = tyro.extras.SubcommandApp()
 
@@ -106,6 +109,16 @@ def retarget(job: cli_retarget.Job) -> None:
 
 
 @app.command
+def dataset(job: cli_dataset.Job) -> None:
+    """Look after what was recorded: check, repair, merge, export, view, show."""
+
+
+@app.command
+def cube(job: cli_cube.Job) -> None:
+    """The marker cube by which an arm is driven: print, intrinsics, calibrate, show."""
+
+
+@app.command
 def teleop(
     rig: Rig,
     glove: str | None = None,
@@ -113,6 +126,7 @@ def teleop(
     record: Path | None = None,
     duration_s: float = 60.0,
     task: str = "teleoperation",
+    viewing: Viewing = NO_VIEW,
 ) -> None:
     """Drive the robot by glove and tracker. Simulated rigs run faster than real time.
 
@@ -123,8 +137,17 @@ def teleop(
         record: Folder of the dataset to write or extend.
         duration_s: Stop after this long [s].
         task: What the robot is asked to do, for the recording.
+        viewing: Whether to look at it in the Rerun viewer.
     """
-    commands.teleop(rig, glove=glove, user=user, record=record, duration_s=duration_s, task=task)
+    commands.teleop(
+        rig,
+        glove=glove,
+        user=user,
+        record=record,
+        duration_s=duration_s,
+        task=task,
+        viewing=viewing,
+    )
 
 
 @app.command
@@ -136,20 +159,32 @@ def record(
     cameras: bool = False,
     seed: Seed = 0,
     user: User = None,
+    attempt_s: float = 120.0,
+    viewing: Viewing = NO_VIEW,
 ) -> None:
     """Record demonstrations. On a simulated rig a simulated operator gives them.
 
     Args:
         rig: Rig file.
         out: Folder of the dataset to write or extend.
-        episodes: Successful demonstrations wanted.
+        episodes: Successful demonstrations wanted; a real rig goes on where the dataset ends.
         task: Simulated task, or what a person shall do on a real rig.
         cameras: Render and record the simulated rig's cameras; takes several times as long.
         seed: Of starts and operator.
         user: Who wears the glove of a real rig, see ``dexhil calibrate``.
+        attempt_s: Longest attempt on a real rig [s].
+        viewing: Whether to look at it in the Rerun viewer.
     """
     commands.record(
-        rig, out=out, episodes=episodes, task=task, cameras=cameras, seed=seed, user=user
+        rig,
+        out=out,
+        episodes=episodes,
+        task=task,
+        cameras=cameras,
+        seed=seed,
+        user=user,
+        attempt_s=attempt_s,
+        viewing=viewing,
     )
 
 
@@ -197,6 +232,8 @@ def run(
     task: str = "plush",
     seed: Seed = 0,
     user: User = None,
+    attempt_s: float = 120.0,
+    viewing: Viewing = NO_VIEW,
 ) -> None:
     """Let a policy drive, with a person ready to take over.
 
@@ -204,10 +241,12 @@ def run(
         rig: Rig file.
         checkpoint: Folder of the policy.
         record: Folder of the dataset that takes the trials with takeovers.
-        takeovers: Stop after this many successful takeovers.
+        takeovers: Successful takeovers wanted; a real rig goes on where the dataset ends.
         task: Simulated task, or what the robot is asked to do on a real rig.
         seed: Of starts and operator.
         user: Who wears the glove of a real rig, see ``dexhil calibrate``.
+        attempt_s: Longest attempt on a real rig [s].
+        viewing: Whether to look at it in the Rerun viewer.
     """
     commands.run_policy(
         rig,
@@ -217,6 +256,8 @@ def run(
         task=task,
         seed=seed,
         user=user,
+        attempt_s=attempt_s,
+        viewing=viewing,
     )
 
 

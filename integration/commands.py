@@ -15,17 +15,28 @@ from dexhil.drivers.errors import ConfigError
 from dexhil.drivers.models.kinematics import Side
 from dexhil.drivers.registry import RigEntry, read_rig
 from dexhil.integration import doctor as health
+from dexhil.integration.attempts import Wanted, live_attempts, resume
 from dexhil.integration.bench import Attempt, Bench
+from dexhil.integration.console import LiveView
 from dexhil.integration.emulation import emulate as run_emulators
 from dexhil.integration.errors import RunError
-from dexhil.integration.live import Stretch, drive, make_session, retargeter_of
+from dexhil.integration.live import (
+    Stretch,
+    drive,
+    make_session,
+    policy_process,
+    retargeter_of,
+)
 from dexhil.integration.recorder import Recorder, open_dataset
 from dexhil.integration.retargeting.users import User, find_user, load_user
 from dexhil.integration.rig import Rig, build_rig
 from dexhil.integration.rounds import correct, demonstrate
 from dexhil.integration.rounds import evaluate as evaluate_attempts
-from dexhil.policy.episodes import DatasetWriter
-from dexhil.retarget.build import Retargets
+from dexhil.integration.view.live import View, Viewing, watching
+from dexhil.policy.episodes import EpisodeWriter
+from dexhil.teleop.authority import Verdict
+from dexhil.teleop.frame import together
+from dexhil.teleop.session import Session
 from dexhil.teleop.takeover import Event
 
 if TYPE_CHECKING:
@@ -93,22 +104,30 @@ def teleop(
     record: Path | None,
     duration_s: float,
     task: str,
+    viewing: Viewing,
 ) -> None:
     """Drive by glove and tracker."""
     rig = _open(rig_path, replacing=None if glove is None else _glove(glove))
     person = _person(user)
     retargeter = retargeter_of(rig, person)
-    with rig.running(), ExitStack() as stack:
+    with ExitStack() as stack:
+        watcher = stack.enter_context(watching(rig, viewing, console))
+        stack.enter_context(rig.running())
         writer = None if record is None else stack.enter_context(open_dataset(record, rig))
         sink = None
         if writer is not None:
             writer.begin_episode(task)
             sink = Recorder(writer, demonstration=True)
-        session = make_session(rig, sink=sink, retargeter=retargeter, user=person)
+        session = make_session(
+            rig, sink=together(sink, watcher), retargeter=retargeter, user=person
+        )
         first = Event.TAKE_OVER if rig.switch.spec.simulated else None
-        stretch = drive(rig, session, first=first, duration_s=duration_s)
+        table = stack.enter_context(LiveView(console, notes=lambda: _notes(writer, watcher)))
+        stretch = drive(
+            rig, session, first=first, duration_s=duration_s, show=_shows(table, watcher)
+        )
         if writer is not None:
-            _finish(writer, stretch)
+            _finish(writer, stretch, session.verdict)
     _tell(stretch, record)
 
 
@@ -146,14 +165,18 @@ def record(
     cameras: bool,
     seed: int,
     user: str | None,
+    attempt_s: float,
+    viewing: Viewing,
 ) -> None:
     """Record demonstrations by a simulated operator, or by a person on a real rig."""
     if read_rig(rig_path).world is None:
-        _live(rig_path, None, out, episodes, task, user=user)
+        wanted = Wanted(task=task, n=episodes, corrected=False, attempt_s=attempt_s)
+        _live(rig_path, out, wanted, user=user, viewing=viewing)
         return
     _refuse_user(user)
     with (
         Bench(rig_path, task, cameras=cameras) as bench,
+        _watched(bench, viewing),
         _open_for(bench, out) as writer,
         _progress("demonstrations", episodes) as done,
     ):
@@ -217,15 +240,27 @@ def run_policy(
     task: str,
     seed: int,
     user: str | None,
+    attempt_s: float,
+    viewing: Viewing,
 ) -> None:
     """Let a policy drive with a person ready to take over."""
-    policy = _load(checkpoint, seed)
     if read_rig(rig_path).world is None:
-        _live(rig_path, policy, record, takeovers, task, user=user)
+        wanted = Wanted(task=task, n=takeovers, corrected=True, attempt_s=attempt_s)
+        _live(
+            rig_path,
+            record,
+            wanted,
+            user=user,
+            checkpoint=checkpoint,
+            seed=seed,
+            viewing=viewing,
+        )
         return
     _refuse_user(user)
+    policy = _load(checkpoint, seed)
     with (
         Bench(rig_path, task, cameras=bool(policy.cameras)) as bench,
+        _watched(bench, viewing),
         _open_for(bench, record) as writer,
         _progress("successful takeovers", takeovers) as done,
     ):
@@ -302,7 +337,7 @@ def _person(name: str | None) -> User | None:
     return None if name is None else load_user(find_user(name))
 
 
-def _open_for(bench: Bench, root: Path) -> DatasetWriter:
+def _open_for(bench: Bench, root: Path) -> EpisodeWriter:
     return open_dataset(root, bench.rig, bench.task.environment_names)
 
 
@@ -312,50 +347,76 @@ def _refuse_user(name: str | None) -> None:
 
 
 def _live(
-    rig_path: Path, policy: "Runner | None", out: Path, n: int, task: str, *, user: str | None
+    rig_path: Path,
+    out: Path,
+    wanted: Wanted,
+    *,
+    user: str | None,
+    viewing: Viewing,
+    checkpoint: Path | None = None,
+    seed: int = 0,
 ) -> None:
-    """A person at a real rig: the pedal takes over, its success and failure end an attempt."""
+    """A person at a real rig, who presses the buttons; the policy thinks in a process."""
     rig, person = _open(rig_path), _person(user)
     retargeter = retargeter_of(rig, person)
-    with rig.running(), open_dataset(out, rig) as writer:
-        live_attempts(rig, writer, policy, n, task, retargeter=retargeter, user=person)
+    with ExitStack() as stack:
+        policy = None
+        if checkpoint is not None:  # Before the robot is switched on: loading takes a while.
+            policy = stack.enter_context(policy_process(rig, checkpoint, seed=seed))
+        watcher = stack.enter_context(watching(rig, viewing, console))
+        stack.enter_context(rig.running())
+        writer = stack.enter_context(open_dataset(out, rig))
+        table = stack.enter_context(LiveView(console, notes=lambda: _notes(writer, watcher)))
+        tally = live_attempts(
+            rig,
+            writer,
+            wanted,
+            tally=resume(out, wanted) if writer.n_episodes else None,
+            policy=policy,
+            retargeter=retargeter,
+            user=person,
+            console=console,
+            show=_shows(table, watcher),
+            watcher=watcher,
+        )
+    console.print(f"{tally.counted} of {wanted.n} wanted; this time {tally}. Recorded in {out}.")
 
 
-def live_attempts(
-    rig: Rig,
-    writer: DatasetWriter,
-    policy: "Runner | None",
-    n: int,
-    task: str,
-    *,
-    retargeter: Retargets | None = None,
-    user: User | None = None,
-) -> None:
-    """Record a person's attempts, or a policy's with a person, until ``n`` were a success.
-
-    Raises:
-        KeyboardInterrupt: The person pressed Ctrl-C. The attempt so far is kept.
-    """
-    successes = 0
-    button = "takeover" if policy is None else "start, takeover when needed"
-    while successes < n:
-        console.print(f"Success {successes + 1} of {n}: press {button}, then success or failure.")
-        writer.begin_episode(task)
-        sink = Recorder(writer, demonstration=policy is None)
-        session = make_session(rig, policy=policy, sink=sink, retargeter=retargeter, user=user)
-        stretch = drive(rig, session)
-        _finish(writer, stretch)
-        if "Ctrl-C" in stretch.ended:
-            raise KeyboardInterrupt
-        successes += stretch.success is True
+@contextmanager
+def _watched(bench: Bench, viewing: Viewing) -> Iterator[None]:
+    """Show the attempts on a bench, if wanted."""
+    names = bench.task.environment_names
+    with watching(bench.rig, viewing, console, names) as watcher:
+        bench.watcher = watcher
+        yield
 
 
-def _finish(writer: DatasetWriter, stretch: Stretch) -> None:
-    """Keep the episode with the operator's verdict; one that ended before a frame is no episode."""
-    if stretch.loops["policy"].ticks > 0:
-        writer.end_episode(stretch.success)
-    else:
+def _notes(writer: EpisodeWriter | None, watcher: View | None) -> str:
+    recorded = (
+        ""
+        if writer is None
+        else f"recording: episode {writer.n_episodes}, {writer.n_frames} frames"
+    )
+    return "    ".join(filter(None, (recorded, "" if watcher is None else watcher.note())))
+
+
+def _shows(table: LiveView, watcher: View | None) -> Callable[[Session], None]:
+    """Return what shows a session to everybody who watches."""
+
+    def show(session: Session) -> None:
+        table.show(session)
+        if watcher is not None:
+            watcher.show(session)
+
+    return show
+
+
+def _finish(writer: EpisodeWriter, stretch: Stretch, verdict: Verdict | None) -> None:
+    """Keep the episode with the operator's verdict, unless it is none or was to be forgotten."""
+    if verdict in {"redo", "abort"} or writer.n_frames == 0:
         writer.discard_episode()
+    else:
+        writer.end_episode(stretch.success)
 
 
 def _tell(stretch: Stretch, record: Path | None) -> None:

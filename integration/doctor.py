@@ -17,6 +17,7 @@ from dexhil.drivers.clock import MonotonicClock
 from dexhil.drivers.errors import DeviceError
 from dexhil.drivers.registry import KINDS, AnyDevice, RigEntry, RigFile, load, parse, read_rig
 from dexhil.integration.machine import Finding, Machine
+from dexhil.teleop import realtime
 
 LISTEN_S = 1.0
 DRIFT = 0.05  # Largest difference in speed between a device's clock and ours.
@@ -61,6 +62,7 @@ def examine(rig: Path | None = None, machine: Machine | None = None) -> Iterator
     yield Finding(name="Python", ok=sys.version_info >= (3, 11), measured=f"{version}, needs 3.11")
     yield from _packages()
     yield _clock()
+    yield _realtime()
     yield _egl()
     known = drivers()
     n_loadable = sum(driver.problem is None for driver in known)
@@ -115,6 +117,13 @@ def _clock() -> Finding:
         ok=min(gaps) >= 0.001 and worst_s < 0.02,
         measured=f"takes {worst_s * 1e3:.1f} ms at worst; above 20 ms close other programs",
     )
+
+
+def _realtime() -> Finding:
+    # No failure: a laptop that drives a simulated robot does without.
+    allowed = realtime.may_claim_priority()
+    said = "allowed" if allowed else f"not allowed: {realtime.HINT}"
+    return Finding(name="real-time priority", ok=True, measured=said)
 
 
 def _egl() -> Finding:

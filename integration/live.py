@@ -6,6 +6,7 @@ On the simulated clock if every device is simulated, else in real time with thre
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dexhil.drivers.arrays import Vector
@@ -13,14 +14,16 @@ from dexhil.drivers.clock import Clock, SimClock
 from dexhil.drivers.registry import parse
 from dexhil.integration.retargeting.users import User, check_glove
 from dexhil.integration.rig import Rig
+from dexhil.policy.process import ProcessPolicy
 from dexhil.retarget.build import Retargets, make_retargeter
+from dexhil.teleop.actions import AsyncPolicy, Policy
 from dexhil.teleop.config import TeleopConfig
 from dexhil.teleop.frame import Sink
 from dexhil.teleop.ik import ArmIK
-from dexhil.teleop.policy_loop import Policy
-from dexhil.teleop.schedule import Loop, LoopStats, run_events, run_threads
+from dexhil.teleop.schedule import Loop, run_events, run_threads
 from dexhil.teleop.session import Session
 from dexhil.teleop.takeover import Event, Mode
+from dexhil.teleop.timing import LoopStats
 
 CONTROL_HZ = 10
 
@@ -33,12 +36,14 @@ class Stretch:
         duration_s: On the rig's clock [s].
         ended: Why it ended, in words.
         success: What the operator said, if anything.
+        interrupted: Whether Ctrl-C ended it.
         loops: How well each loop kept time.
     """
 
     duration_s: float
     ended: str
     success: bool | None
+    interrupted: bool
     loops: dict[str, LoopStats]
 
 
@@ -50,10 +55,17 @@ def teleop_config(rig: Rig) -> TeleopConfig:
 
 
 def make_ik(rig: Rig) -> ArmIK:
-    """Return inverse kinematics for the rig's arm with its hand."""
-    mount = rig.hand.spec.kinematics.extra["mount"]
-    speed_fraction = teleop_config(rig).arm_speed_fraction
-    return ArmIK(rig.arm.spec.kinematics, mount, speed_fraction=speed_fraction)
+    """Return inverse kinematics for the rig's arm with its hand and table."""
+    hand, config = rig.hand.spec.kinematics, teleop_config(rig)
+    return ArmIK(
+        rig.arm.spec.kinematics,
+        hand.extra["mount"],
+        speed_fraction=config.arm_speed_fraction,
+        acceleration=config.arm_acceleration,
+        hand=hand,
+        table_height=config.table_height,
+        margin=config.arm_margin,
+    )
 
 
 def retargeter_of(rig: Rig, user: User | None = None) -> Retargets:
@@ -69,10 +81,26 @@ def retargeter_of(rig: Rig, user: User | None = None) -> Retargets:
     return make_retargeter(rig.hand.spec.kinematics, human=human)
 
 
+def policy_process(rig: Rig, checkpoint: Path, *, seed: int = 0) -> ProcessPolicy:
+    """Return a trained policy that thinks in a process of its own, not yet started.
+
+    Args:
+        rig: Whose cameras it may see.
+        checkpoint: Folder.
+        seed: Of its noise.
+    """
+    shapes = {
+        f"observation.images.{name}": (camera.spec.height, camera.spec.width, 3)
+        for name, camera in rig.cameras.items()
+    }
+    options = {"checkpoint": checkpoint, "seed": seed}
+    return ProcessPolicy("dexhil.policy.runner:Runner.load", options, shapes)
+
+
 def make_session(
     rig: Rig,
     *,
-    policy: Policy | None = None,
+    policy: Policy | AsyncPolicy | None = None,
     perception: Callable[[], Vector] | None = None,
     sink: Sink | None = None,
     retargeter: Retargets | None = None,
@@ -119,6 +147,7 @@ def drive(
     *,
     first: Event | None = None,
     duration_s: float = 60.0,
+    waits: bool = False,
     show: Callable[[Session], None] = lambda _: None,
 ) -> Stretch:
     """Run a session until the operator gives a verdict, lets go for good, or time is up.
@@ -131,19 +160,21 @@ def drive(
         first: An event to begin with, for rigs whose switch nobody presses; it is
             repeated until it is obeyed. After it, falling back to HOLD ends the run.
         duration_s: Longest run [s].
+        waits: Count the duration from the moment somebody drives.
         show: Called ten times a second, for whoever watches.
     """
-    control = _Control(session, rig.clock, first, duration_s, show)
-    loops = [*session.loops(), Loop("control", CONTROL_HZ, control.tick)]
+    control = _Control(session, rig.clock, first, duration_s, waits=waits, show=show)
+    loops = [*session.loops(), Loop("control", CONTROL_HZ, control.tick, background=True)]
     session.begin()
+    interrupted = False
     try:
         if isinstance(rig.clock, SimClock):
             run_events(loops, rig.clock, until=control.over)
         else:
             control.stop = threading.Event()
-            run_threads(loops, control.stop, clock=rig.clock, spin_s=0.0005)
+            run_threads(loops, control.stop, clock=rig.clock)
     except KeyboardInterrupt:
-        control.ended = "stopped by Ctrl-C"
+        control.ended, interrupted = "stopped by Ctrl-C", True
     finally:
         session.set_event(Event.STOP)
         session.flush()
@@ -151,7 +182,8 @@ def drive(
     return Stretch(
         duration_s=rig.clock.now_s() - control.start_s,
         ended=control.ended,
-        success=None if verdict is None else verdict == "success",
+        success=None if verdict not in {"success", "failure"} else verdict == "success",
+        interrupted=interrupted,
         loops={loop.name: loop.stats for loop in session.loops()},
     )
 
@@ -165,12 +197,14 @@ class _Control:
         clock: Clock,
         first: Event | None,
         duration_s: float,
+        *,
+        waits: bool,
         show: Callable[[Session], None],
     ) -> None:
         self._session, self._clock, self._first = session, clock, first
-        self._duration_s, self._show = duration_s, show
+        self._duration_s, self._waits, self._show = duration_s, waits, show
         self._started = False
-        self.start_s = clock.now_s()
+        self.start_s = self._counted_from_s = clock.now_s()
         self.stop = threading.Event()
         self.ended = ""
 
@@ -178,15 +212,17 @@ class _Control:
         return bool(self.ended)
 
     def tick(self) -> None:
-        session, elapsed_s = self._session, self._clock.now_s() - self.start_s
+        session, now_s = self._session, self._clock.now_s()
         driving = session.mode is not Mode.HOLD
+        if self._waits and not (self._started or driving):
+            self._counted_from_s = now_s
         if self._first is not None and not self._started and not driving:
             session.set_event(self._first)
         if session.verdict is not None:
             self.ended = f"the operator said {session.verdict}"
         elif self._first is not None and self._started and not driving:
             self.ended = session.drive.reason
-        elif elapsed_s >= self._duration_s:
+        elif now_s - self._counted_from_s >= self._duration_s:
             self.ended = f"{self._duration_s:g} s are over"
         self._started = self._started or session.mode is not Mode.HOLD
         self._show(session)

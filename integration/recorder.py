@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dexhil.drivers.clock import SimClock
 from dexhil.integration.live import teleop_config
 from dexhil.integration.rig import Rig
-from dexhil.policy.episodes import DatasetWriter, Features, Source
+from dexhil.policy.episodes import (
+    DatasetWriter,
+    EpisodeWriter,
+    Features,
+    ProcessWriter,
+    Source,
+)
 from dexhil.teleop.frame import Frame
 from dexhil.teleop.takeover import Mode
 
@@ -27,15 +34,20 @@ def rig_features(rig: Rig, environment_names: Sequence[str] = ()) -> Features:
     )
 
 
-def open_dataset(root: Path, rig: Rig, environment_names: Sequence[str] = ()) -> DatasetWriter:
+def open_dataset(root: Path, rig: Rig, environment_names: Sequence[str] = ()) -> EpisodeWriter:
     """Open the dataset in ``root``, new or to be extended, for what ``rig`` records.
+
+    On the host's clock a process of its own writes, so that no loop waits for the disk. On the
+    simulated clock nothing has to be on time, and an episode that has ended is on disk.
 
     Raises:
         DatasetError: It belongs to another rig, is damaged, or cannot be written.
     """
     features = rig_features(rig, environment_names)
     fps = teleop_config(rig).policy_rate_hz
-    return DatasetWriter(root, features, fps, rig.robot_type)
+    if isinstance(rig.clock, SimClock):
+        return DatasetWriter(root, features, fps, rig.robot_type)
+    return ProcessWriter(root, features, fps, rig.robot_type)
 
 
 class Recorder:
@@ -46,11 +58,16 @@ class Recorder:
         demonstration: Nobody but the person drives, so nothing is an intervention.
     """
 
-    def __init__(self, writer: DatasetWriter, *, demonstration: bool = False) -> None:
+    def __init__(self, writer: EpisodeWriter, *, demonstration: bool = False) -> None:
         self._writer = writer
         self._demonstration = demonstration
 
     def write(self, frame: Frame) -> None:
+        """Add a frame to the open episode; on the host's clock no longer than a copy takes.
+
+        Raises:
+            StorageError: The disk refused it, or cannot keep up; what was recorded is kept.
+        """
         row = frame_row(frame)
         if self._demonstration:
             row["intervention"] = False
@@ -68,6 +85,8 @@ def frame_row(frame: Frame) -> dict[str, npt.ArrayLike]:
         "action.human": silent if frame.human is None else frame.human,
         "intervention": frame.intervention,
         "authority": frame.authority,
+        "authority.arm": frame.authority_arm,
+        "authority.hand": frame.authority_hand,
         "source": _source(frame),
         "mode": MODE_NUMBERS[frame.mode],
         "segment_index": frame.segment,

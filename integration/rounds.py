@@ -8,8 +8,8 @@ from dexhil.integration.errors import RunError
 from dexhil.integration.operator.plush import Role
 from dexhil.integration.recorder import Recorder
 from dexhil.integration.statistics import Rate
-from dexhil.policy.episodes import DatasetWriter
-from dexhil.teleop.policy_loop import Policy
+from dexhil.policy.episodes import EpisodeWriter
+from dexhil.teleop.actions import Policy
 
 # Seeds of starts that never meet: evaluation must not see a start of the training data.
 DEMONSTRATION_SEEDS = 1_000_000
@@ -52,7 +52,7 @@ def seeds(family: int, run: int) -> Iterator[int]:
 
 def demonstrate(
     bench: Bench,
-    writer: DatasetWriter,
+    writer: EpisodeWriter,
     n: int,
     *,
     run: int = 0,
@@ -91,7 +91,7 @@ def demonstrate(
 def correct(
     bench: Bench,
     policy: Policy,
-    writer: DatasetWriter,
+    writer: EpisodeWriter,
     n: int,
     *,
     run: int = 0,
@@ -152,7 +152,7 @@ def evaluate(
     return Evaluation(attempts=tuple(attempts))
 
 
-def _keep(writer: DatasetWriter, attempt: Attempt, *, keep: bool) -> None:
+def _keep(writer: EpisodeWriter, attempt: Attempt, *, keep: bool) -> None:
     if keep:
         writer.end_episode(attempt.success)
     else:

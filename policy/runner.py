@@ -1,6 +1,7 @@
 """A trained policy as the runtime wants it: observation in, chunk of joint targets out."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,15 @@ class Runner:
         self.execute_steps = checkpoint.config.execute_steps
         self.cameras = checkpoint.config.cameras
         self.reset()
+
+    @classmethod
+    def load(cls, checkpoint: Path, *, seed: int = 0) -> "Runner":
+        """Make one from a folder, e.g. in a process of its own.
+
+        Raises:
+            CheckpointError: It is missing, damaged or from another version.
+        """
+        return cls(Checkpoint.load(checkpoint), seed=seed)
 
     def reset(self) -> None:
         """Forget the past: a new attempt begins, or somebody else drove."""

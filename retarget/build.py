@@ -69,4 +69,4 @@ def make_retargeter(
     map_ = LearnedMap.read(weights, kinematics) if weights else LearnedMap.load(kinematics)
     if method == "two-stage":
         return LearnedRetargeter(kinematics, human=human, map_=map_)
-    return Retargeter(kinematics, human=human, start=map_.of(human))
+    return Retargeter(kinematics, human=human, start=map_)

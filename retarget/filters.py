@@ -92,10 +92,10 @@ class JointFilter:
     """
 
     def __init__(self, config: FilterConfig) -> None:
-        from dexhil.retarget import filter_kernel  # noqa: PLC0415 - loads the compiler
+        from dexhil.retarget.kernels import filter as kernel  # noqa: PLC0415 - loads the compiler
 
         self.config = config
-        self._kernel = filter_kernel
+        self._kernel = kernel
         self._settings = np.array(
             (config.min_cutoff_hz, config.beta, config.derivative_cutoff_hz, config.max_rate)
         )

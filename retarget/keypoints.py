@@ -19,6 +19,7 @@ import numpy.typing as npt
 from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.models.kinematics import Side
 from dexhil.retarget.errors import RetargetError
+from dexhil.retarget.kernels.bounds import MAX_BONE_M, MIN_BONE_M, MIN_HANDEDNESS, MIN_PALM_M
 
 FINGERS: Final = ("thumb", "index", "middle", "ring", "little")
 WRIST: Final = 0
@@ -26,13 +27,8 @@ TIPS: Final = np.array([4, 8, 12, 16, 20])
 PARENTS: Final = np.array([0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19])
 """The keypoint each of the keypoints 1 to 20 hangs on."""
 
-MIN_BONE_M: Final = 0.002
-MAX_BONE_M: Final = 0.2
-MIN_PALM_WIDTH_M: Final = 0.005
 _NO_OFFSET: Final = np.zeros(3)
-MIN_HANDEDNESS: Final = -1.0
-"""Beyond this the hand bends the wrong way. A tracked right hand stayed above 0, its
-mirror image mostly below -2; see `handedness`."""
+_NO_OFFSET.setflags(write=False)  # As are those of people: all are one type to the compiler.
 
 
 def palm_frame(keypoints: npt.ArrayLike, side: Side = "right") -> Matrix:
@@ -43,7 +39,7 @@ def palm_frame(keypoints: npt.ArrayLike, side: Side = "right") -> Matrix:
     Raises:
         RetargetError: A keypoint is not finite, or the knuckles do not span a palm.
     """
-    return _palm_frame(_points(keypoints), side)
+    return _palm_frame(_finite(shaped(keypoints)), side)
 
 
 def to_palm(
@@ -60,27 +56,13 @@ def to_palm(
         RetargetError: They are not 21 finite points, a bone has no plausible length,
             or the hand is plainly the other one (or mirrored).
     """
-    given = _points(keypoints)
-    points: Matrix
+    given = shaped(keypoints)
     offset = _NO_OFFSET if thumb_offset is None else thumb_offset
-    points, (length, width, shortest, longest, score) = _compiled().look(
-        given, side == "left", offset
-    )
-    _require_palm(length, width)
-    if not (shortest >= MIN_BONE_M and longest <= MAX_BONE_M):  # Also where one is NaN.
-        lengths = bone_lengths(points)
-        worst = int(np.argmin(lengths) if shortest < MIN_BONE_M else np.argmax(lengths))
-        raise RetargetError(
-            f"Keypoints: the bone from {PARENTS[worst]} to {worst + 1} is "
-            f"{1e3 * lengths[worst]:.1f} mm long, allowed {1e3 * MIN_BONE_M:.0f} to "
-            f"{1e3 * MAX_BONE_M:.0f} mm. Is the hand tracked, in metres?"
-        )
-    if score < MIN_HANDEDNESS:
-        raise RetargetError(
-            f"Keypoints: the fingers curl away from the palm (handedness {score:.1f}, at least "
-            f"{MIN_HANDEDNESS:.1f} needed). This should be a {side} hand: is it the other one, "
-            f"or an axis flipped?"
-        )
+    points: Matrix
+    points, fine = _compiled().look(given, side == "left", offset)
+    if not fine:
+        _palm_frame(_finite(given), side)  # Both raise if there is no palm to judge.
+        raise RetargetError(_implausible(points, side))
     return points
 
 
@@ -109,27 +91,49 @@ def bone_lengths(points: Matrix) -> Vector:
 def _palm_frame(points: Matrix, side: Side) -> Matrix:
     frame: Matrix
     frame, length, width = _compiled().palm_frame(points, side == "left")
-    _require_palm(length, width)
+    if length < MIN_PALM_M:
+        raise RetargetError(
+            f"Keypoints: wrist and middle knuckle are {1e3 * length:.1f} mm apart, "
+            f"at least {1e3 * MIN_PALM_M:.0f} mm needed. Are the keypoints in metres?"
+        )
+    if width < MIN_PALM_M:
+        raise RetargetError(
+            f"Keypoints: index and ring knuckle are {1e3 * width:.1f} mm apart across the palm, "
+            f"at least {1e3 * MIN_PALM_M:.0f} mm needed. Is the hand tracked?"
+        )
     return frame
 
 
-def _require_palm(length: float, width: float) -> None:
-    if length < MIN_PALM_WIDTH_M:
-        raise RetargetError(
-            f"Keypoints: wrist and middle knuckle are {1e3 * length:.1f} mm apart, "
-            f"at least {1e3 * MIN_PALM_WIDTH_M:.0f} mm needed. Are the keypoints in metres?"
+def _implausible(points: Matrix, side: Side) -> str:
+    lengths = bone_lengths(points)
+    if lengths.min() < MIN_BONE_M or not lengths.max() <= MAX_BONE_M:  # Also where one is NaN.
+        worst = int(np.argmin(lengths) if lengths.min() < MIN_BONE_M else np.argmax(lengths))
+        return (
+            f"Keypoints: the bone from {PARENTS[worst]} to {worst + 1} is "
+            f"{1e3 * lengths[worst]:.1f} mm long, allowed {1e3 * MIN_BONE_M:.0f} to "
+            f"{1e3 * MAX_BONE_M:.0f} mm. Is the hand tracked, in metres?"
         )
-    if width < MIN_PALM_WIDTH_M:
-        raise RetargetError(
-            f"Keypoints: index and ring knuckle are {1e3 * width:.1f} mm apart across the palm, "
-            f"at least {1e3 * MIN_PALM_WIDTH_M:.0f} mm needed. Is the hand tracked?"
-        )
+    return (
+        f"Keypoints: the fingers curl away from the palm (handedness {handedness(points):.1f}, at "
+        f"least {MIN_HANDEDNESS:.1f} needed). This should be a {side} hand: is it the other one, "
+        f"or an axis flipped?"
+    )
 
 
-def _points(keypoints: npt.ArrayLike) -> Matrix:
-    points = np.ascontiguousarray(keypoints, dtype=np.float64)
+def shaped(keypoints: npt.ArrayLike) -> Matrix:
+    """Return a copy of 21 points, whatever they are, for compiled code. Shape (21, 3).
+
+    Raises:
+        RetargetError: They have another shape.
+    """
+    # A copy in any case: other strides or a read-only array are other types, compiled anew.
+    points = np.array(keypoints, dtype=np.float64, order="C")
     if points.shape != (21, 3):
         raise RetargetError(f"Keypoints: shape {points.shape}, expected (21, 3).")
+    return points
+
+
+def _finite(points: Matrix) -> Matrix:
     if not np.isfinite(points).all():
         bad = np.flatnonzero(~np.isfinite(points).all(axis=1)).tolist()
         raise RetargetError(f"Keypoints: not finite at {bad}. Did the glove lose track?")
@@ -138,6 +142,6 @@ def _points(keypoints: npt.ArrayLike) -> Matrix:
 
 def _compiled() -> ModuleType:
     # Here and not above: it loads numba, which takes 0.4 s that a mere import should not cost.
-    from dexhil.retarget import palm  # noqa: PLC0415
+    from dexhil.retarget.kernels import palm  # noqa: PLC0415
 
     return palm

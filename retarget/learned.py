@@ -8,7 +8,8 @@ on its own frame only, so a bad frame is forgotten with the next one.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,7 @@ from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.models.kinematics import Kinematics, mirrored
 from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.human import HumanHand, HumanProportions
+from dexhil.retarget.kernels.arrays import Net, Nets, Person
 from dexhil.retarget.keypoints import FINGERS, to_palm
 from dexhil.retarget.model import FingerModel
 
@@ -98,6 +100,12 @@ def kinematics_hash(kinematics: Kinematics) -> str:
     return digest.hexdigest()
 
 
+def person_of(human: HumanProportions, *, size: float) -> Person:
+    """Return a person for compiled code, whose keypoints are divided by ``size``."""
+    gaps = np.concatenate((np.zeros(1), human.touch_gaps / size))
+    return Person(size, human.reaches / size, gaps)
+
+
 class LearnedMap:
     """Keypoints in the palm frame to joints within the limits.
 
@@ -110,6 +118,7 @@ class LearnedMap:
 
     Attributes:
         metadata: How the weights were made.
+        nets: The weights, for compiled code.
 
     Raises:
         RetargetError: The weights are not those of this hand.
@@ -118,31 +127,30 @@ class LearnedMap:
     def __init__(
         self, kinematics: Kinematics, arrays: Mapping[str, npt.NDArray[Any]], name: str
     ) -> None:
-        from dexhil.retarget import net_kernel  # noqa: PLC0415 - loads the compiler
+        from dexhil.retarget.kernels import net  # noqa: PLC0415 - loads the compiler
 
-        self._infer = net_kernel.infer
-        self._left = kinematics.side == "left"
-        right = mirrored(kinematics) if self._left else kinematics
-        self._order, self._signs = _from_right(kinematics, right)
+        self._compiled = net.recall
+        left = kinematics.side == "left"
+        right = mirrored(kinematics) if left else kinematics
+        order, signs = _from_right(kinematics, right)
         model = FingerModel(right)
         layout = Layout.of(right, model)
         self.metadata = _checked(right, layout, arrays, name)
-        self._chains = model.chains
         own = np.full((len(layout.own), max(map(len, layout.own))), -1, dtype=np.int64)
         for finger, drives in enumerate(layout.own):
             own[finger, : len(drives)] = drives
         nets = {
-            net: net_kernel.Net(
+            part: Net(
                 *(
-                    np.ascontiguousarray(arrays[f"{net}.{part}{layer}"], dtype=np.float32)
+                    np.ascontiguousarray(arrays[f"{part}.{kind}{layer}"], dtype=np.float32)
                     for layer in range(3)
-                    for part in "wb"
+                    for kind in "wb"
                 )
             )
-            for net in ("fingers", "thumb", "residual", "shared")
+            for part in ("fingers", "thumb", "residual", "shared")
         }
         low, high = np.ascontiguousarray(model.limits.T)
-        self._nets = net_kernel.Nets(
+        self.nets = Nets(
             **nets,
             rows=np.array(layout.rows, dtype=np.int64),
             own=own,
@@ -152,11 +160,14 @@ class LearnedMap:
             wrist=layout.wrist,
             reach=float(layout.reaches.mean()),
             share=RESIDUAL_SHARE,
+            chains=model.chains,
+            left=left,
+            order=order,
+            signs=signs,
         )
-        self._gaps = np.zeros(5)
         person = HumanHand()
         points = person.keypoints(np.zeros((5, 4)))
-        self(points * _FLIP if self._left else points, person.proportions)  # Compiles.
+        self(points * _FLIP if left else points, person.proportions)  # Compiles.
 
     @classmethod
     def load(cls, kinematics: Kinematics) -> Self:
@@ -210,21 +221,17 @@ class LearnedMap:
         Raises:
             RetargetError: The points are so wrong that the answer is not finite.
         """
-        if self._left:
-            points = points * _FLIP
-        self._gaps[1:] = human.touch_gaps
-        q = np.empty(len(self._order))
-        if not self._infer(self._nets, self._chains, points, (human.reaches, self._gaps), q):
-            raise RetargetError("Learned map: no finite answer to these keypoints. Hold the hand.")
-        answer: Vector = self._signs * q[self._order]
-        return answer
+        return self._recall(person_of(human, size=1.0), points)
 
     def of(self, human: HumanProportions) -> Callable[[Matrix], Vector]:
         """Return the map for one person, whom it sees at the usual size: all pinch alike then."""
-        usual = replace(
-            human, reaches=human.reaches / human.size, touch_gaps=human.touch_gaps / human.size
-        )
-        return lambda points: self(points / human.size, usual)
+        return partial(self._recall, person_of(human, size=human.size))
+
+    def _recall(self, person: Person, points: Matrix) -> Vector:
+        q = np.empty(len(self.nets.order))
+        if not self._compiled(self.nets, person, points, q):
+            raise RetargetError("Learned map: no finite answer to these keypoints. Hold the hand.")
+        return q
 
 
 class LearnedRetargeter:

@@ -8,8 +8,8 @@ import numpy as np
 
 from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.models.kinematics import Joint, Kinematics
-from dexhil.retarget.arrays import Capsules, Chains, Pose
 from dexhil.retarget.errors import RetargetError
+from dexhil.retarget.kernels.arrays import Capsules, Chains, Pose
 
 
 class FingerModel:
@@ -36,9 +36,9 @@ class FingerModel:
 
     def __init__(self, kinematics: Kinematics) -> None:
         # Here and not above: it loads numba, which takes 0.4 s that a mere import should not cost.
-        from dexhil.retarget import kernels  # noqa: PLC0415
+        from dexhil.retarget.kernels import links  # noqa: PLC0415
 
-        self._kernels = kernels
+        self._links = links
         self.fingers = tuple(kinematics.tips)
         self.limits = kinematics.position_limits
         self.n_joints = len(kinematics.joint_names)
@@ -59,7 +59,7 @@ class FingerModel:
     def jacobian(self, joint_positions: Vector) -> Matrix:
         """Return d tips / d joint_positions [m/rad]. Shape (fingers, 3, n)."""
         pose = self._forward(joint_positions)
-        out: Matrix = self._kernels.tip_jacobians(self.chains, pose, self.n_joints)
+        out: Matrix = self._links.tip_jacobians(self.chains, pose, self.n_joints)
         return out
 
     def reach(self, origin: Vector) -> Vector:
@@ -96,7 +96,7 @@ class FingerModel:
             raise RetargetError(
                 f"Joint positions have shape {joint_positions.shape}, expected ({self.n_joints},)."
             )
-        pose: Pose = self._kernels.forward(self.chains, joint_positions)
+        pose: Pose = self._links.forward(self.chains, joint_positions)
         return pose
 
 

@@ -18,7 +18,7 @@ where tips matter, and strong once it is closed, where its shape does.
 """
 
 import math
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -27,10 +27,11 @@ import numpy.typing as npt
 
 from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.models.kinematics import Kinematics
-from dexhil.retarget.arrays import Task
 from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.human import HumanHand, HumanProportions
-from dexhil.retarget.keypoints import FINGERS, to_palm
+from dexhil.retarget.kernels.arrays import Setup, Task, no_nets
+from dexhil.retarget.keypoints import FINGERS, shaped, to_palm
+from dexhil.retarget.learned import LearnedMap, person_of
 from dexhil.retarget.model import FingerModel
 
 
@@ -107,9 +108,9 @@ class Retargeter:
         kinematics: The robot hand.
         human: The person's proportions; an average adult if not given.
         config: Weights and budget; `RetargetConfig()` if not given, `ALONE` without a start.
-        start: Keypoints in the palm frame (21, 3) [m] to joints near the solution [rad]. With it
-            every frame is solved afresh, from there and pulled there where tips leave a choice,
-            so that a bad frame is forgotten; without it, from the last answer.
+        start: A map of this hand, to joints near the solution. With it every frame is solved
+            afresh, from there and pulled there where tips leave a choice, so that a bad frame is
+            forgotten; without it, from the last answer.
     """
 
     def __init__(
@@ -118,59 +119,40 @@ class Retargeter:
         *,
         human: HumanProportions | None = None,
         config: RetargetConfig | None = None,
-        start: Callable[[Matrix], Vector] | None = None,
+        start: LearnedMap | None = None,
     ) -> None:
         # Here and not above: it loads the compiler, see `FingerModel`.
-        from dexhil.retarget import kernels  # noqa: PLC0415
+        from dexhil.retarget.kernels.frame import step  # noqa: PLC0415
+        from dexhil.retarget.kernels.held import hold  # noqa: PLC0415
 
         config = config or (ALONE if start is None else RetargetConfig())
         human = human or HumanHand().proportions
-        self._kernels = kernels
+        self._step = step
         self._side = kinematics.side
-        self._thumb_offset = human.thumb_offset
-        self._start = start
+        self._start = start.of(human) if start else None
         self.model = FingerModel(kinematics)
         self.joint_names = kinematics.joint_names
         # Where a person's wrist would be in the robot's palm frame [m].
         self.wrist = np.array(kinematics.extra.get("wrist", (0.0, 0.0, 0.0)), dtype=np.float64)
         self.fingers = np.array([_human_row(kinematics, name) for name in self.model.fingers])
         self.scales = self.model.reach(self.wrist) / human.reaches[self.fingers]
-        self._hand = (self.model.chains, self.model.capsules)
         self._box = np.ascontiguousarray(self.model.limits.T)
         self._open = np.clip(_open_posture(kinematics), *self._box)
-        flexion = _flexion_map(self.model, self.fingers)
-        touch_gaps = np.concatenate((np.zeros(1), human.touch_gaps))[self.fingers]
-        flexing = np.asarray(self.model.flexion_gains.any(axis=0))
-        thumb = np.isin(kinematics.joint_names, kinematics.chains["thumb"])
-        weights = np.where(thumb, config.thumb_weight, config.side_weight)
-        self._task = Task(
-            fingers=self.fingers,
-            scales=self.scales,
-            wrist=self.wrist,
-            rest=np.where(flexing, 0.0, self._open),
-            flexion=flexion,
-            posture_weights=np.where(flexing, config.posture_weight, weights),
-            closing_weights=np.where(self.model.flexion_gains.T > 0.0, config.closing_weight, 0.0),
-            closing_angle=config.closing_angle_rad,
-            closing_width=config.closing_width_rad,
-            touch_gaps=touch_gaps,
-            pair_weight=config.pair_weight,
-            contact_weight=config.contact_weight,
-            contact_distance=human.size * config.contact_distance_m,
-            contact_width=human.size * config.contact_width_m,
-            overlap_weight=config.overlap_weight,
-            allowed_overlap=config.allowed_overlap_m,
-            stay_weight=config.stay_weight,
-            damping=config.damping,
-            steps=config.steps,
-            box=self._box,
-            flexing=flexing,
-            led=start is not None,
-            follow=config.follow,
-            max_step=config.max_step_rad,
+        if start and len(start.nets.order) != len(self.joint_names):
+            raise RetargetError(f"Retargeter: the map is not one of {kinematics.model}.")
+        self._setup = Setup(
+            mirror=kinematics.side == "left",
+            thumb_offset=human.thumb_offset,
+            hand=(self.model.chains, self.model.capsules),
+            task=self._task(kinematics, human, config, led=start is not None),
+            nets=start.nets if start else no_nets(self.model.chains),
+            person=person_of(human, size=human.size),
         )
+        self._held = hold(self._setup)
         self.reset(self._open)
-        self._solve(HumanHand().keypoints(np.zeros((5, 4))))  # In either palm frame, a hand.
+        for points in (HumanHand().keypoints(np.zeros((5, 4))), np.zeros((21, 3))):
+            with suppress(RetargetError):  # To refuse a frame is also to be compiled by now.
+                self.retarget(points)
         self.reset(self._open)
 
     def reset(self, joint_positions: npt.ArrayLike) -> None:
@@ -199,14 +181,53 @@ class Retargeter:
         Raises:
             RetargetError: The keypoints are not a plausible right hand, or the solver failed.
         """
-        points = to_palm(keypoints, self._side, thumb_offset=self._thumb_offset)
-        return self._solve(points).copy()
+        answer: Vector | None = self._step(self._held, shaped(keypoints), self._q)
+        if answer is not None:
+            return answer
+        # Nothing below is done while all is well. What fails in compiled code fails here, too.
+        points = to_palm(keypoints, self._side, thumb_offset=self._setup.thumb_offset)
+        if self._start is not None:
+            self._start(points)
+        raise RetargetError("Retargeter: the solver failed on these keypoints. Hold the hand.")
 
-    def _solve(self, points: Matrix) -> Vector:
-        start = self._q.copy() if self._start is None else self._start(points)
-        if not self._kernels.follow(self._hand, self._task, points, start, self._q):
-            raise RetargetError("Retargeter: the solver failed on these keypoints. Hold the hand.")
-        return self._q
+    def _task(
+        self,
+        kinematics: Kinematics,
+        human: HumanProportions,
+        config: RetargetConfig,
+        *,
+        led: bool,
+    ) -> Task:
+        touch_gaps = np.concatenate((np.zeros(1), human.touch_gaps))[self.fingers]
+        flexing = np.asarray(self.model.flexion_gains.any(axis=0))
+        thumb = np.isin(kinematics.joint_names, kinematics.chains["thumb"])
+        weights = np.where(thumb, config.thumb_weight, config.side_weight)
+        return Task(
+            fingers=self.fingers,
+            scales=self.scales,
+            wrist=self.wrist,
+            rest=np.where(flexing, 0.0, self._open),
+            flexion=_flexion_map(self.model, self.fingers),
+            posture_weights=np.where(flexing, config.posture_weight, weights),
+            closing_weights=np.where(self.model.flexion_gains.T > 0.0, config.closing_weight, 0.0),
+            closing_angle=config.closing_angle_rad,
+            closing_width=config.closing_width_rad,
+            touch_gaps=touch_gaps,
+            pair_weight=config.pair_weight,
+            contact_weight=config.contact_weight,
+            contact_distance=human.size * config.contact_distance_m,
+            contact_width=human.size * config.contact_width_m,
+            overlap_weight=config.overlap_weight,
+            allowed_overlap=config.allowed_overlap_m,
+            stay_weight=config.stay_weight,
+            damping=config.damping,
+            steps=config.steps,
+            box=self._box,
+            flexing=flexing,
+            led=led,
+            follow=config.follow,
+            max_step=config.max_step_rad,
+        )
 
 
 def _human_row(kinematics: Kinematics, finger: str) -> int:

@@ -10,7 +10,8 @@ from dexhil.drivers.arrays import Matrix, Vector, freeze_fields
 from dexhil.drivers.models.kinematics import Side
 from dexhil.retarget.errors import RetargetError
 from dexhil.retarget.human import HumanProportions
-from dexhil.retarget.keypoints import MIN_HANDEDNESS, bone_lengths, handedness
+from dexhil.retarget.kernels.bounds import MIN_HANDEDNESS
+from dexhil.retarget.keypoints import bone_lengths, handedness
 from dexhil.retarget.score import palm_points
 
 MIN_SAMPLES: Final = 8

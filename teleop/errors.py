@@ -4,6 +4,7 @@ TeleopError
  +-- DoubtError        a tick cannot vouch for its command; the runtime holds  (caught there)
  +-- KinematicsError   the arm's table and the request do not fit              (also ValueError)
  +-- ScheduleError     the loops cannot be run as asked                        (also ValueError)
+ +-- CubeError         a marker cube or its camera cannot be, or be measured   (also ValueError)
 
 A message has three parts: what it is about, what was measured against what was
 allowed (with units), and what to do next.
@@ -24,3 +25,7 @@ class KinematicsError(TeleopError, ValueError):
 
 class ScheduleError(TeleopError, ValueError):
     """There are no loops, or a rate cannot be kept exactly."""
+
+
+class CubeError(TeleopError, ValueError):
+    """A marker cube, its camera, or a calibration of them is impossible or not good enough."""

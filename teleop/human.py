@@ -11,9 +11,15 @@ from dexhil.retarget.filters import JointFilter
 from dexhil.teleop.errors import DoubtError
 from dexhil.teleop.ik import ArmIK
 from dexhil.teleop.mapping import ArmMapping, HandMapping
+from dexhil.teleop.pursuit import Pursuit
 from dexhil.teleop.safety import Watch, Workspace
-from dexhil.teleop.se3 import Pose, Vector, from_quaternion, interpolate
+from dexhil.teleop.se3 import Pose, Vector, distance, from_quaternion, interpolate
 
+# How far inside the walls a person's arm stays, so that rounding does not make the limiter stop
+# an arm that slides along one.
+_SKIN_M = 1e-3
+_ARRIVED = 1e-9  # [rad]
+_MET_M, _MET_RAD = 1e-3, 1e-2  # A palm this near is where it was asked for.
 _SETTLING = 100  # Solves at takeover at most: one that still settles would move a still hand.
 _SETTLED = 1e-4  # [rad]
 
@@ -46,6 +52,10 @@ class Human(Protocol):
 class HumanArm:
     """The arm follows the cube.
 
+    The palm is solved for on joints of its own, which go where the cube says within the speed
+    limits; the arm's joints pursue those within the acceleration limit too. Taking over stops the
+    arm first: the anchor is the last executed command, and its motion begins at rest.
+
     Args:
         tracker: Sees the cube.
         mapping: Cube to palm.
@@ -66,6 +76,8 @@ class HumanArm:
         self._mapping = mapping
         self._ik = ik
         self._workspace = workspace
+        self._box = (workspace.low + _SKIN_M, workspace.high - _SKIN_M)
+        self._pursuit = Pursuit(ik.position_limits, ik.speeds, ik.acceleration, period_s)
         self._period_s = period_s
         self._anchor: Pose = np.eye(4)
 
@@ -74,12 +86,24 @@ class HumanArm:
 
     def anchor(self, executed: Vector) -> None:
         self._anchor = self._ik.fk(executed)
+        self._goal = self._posture = executed
+        self._met = True
+        self._pursuit.begin(executed)
         self._mapping.anchor(self._anchor, self._cube())
 
     def target(self, share: float, executed: Vector) -> Vector:
         asked = self._workspace.clip(self._mapping.target(self._cube()))
         pose = interpolate(self._anchor, asked, share)
-        return self._ik.solve(pose, executed, self._period_s)
+        self._goal = self._ik.solve(
+            pose, self._goal, self._period_s, posture=self._posture, box=self._box
+        )
+        metres, radians = distance(self._ik.fk(self._goal), pose)
+        met, self._met = self._met, metres < _MET_M and radians < _MET_RAD
+        # Joints that are still on their way to the pose move by themselves, not by the person.
+        step = self._pursuit.step(self._goal, executed, led=met and self._met)
+        if np.abs(executed + step.wanted - self._goal).max() < _ARRIVED:
+            return self._goal  # What was solved for keeps off walls and collisions already.
+        return self._ik.steer(executed, step, self._period_s, self._box)
 
     def _cube(self) -> Pose:
         sample = self._tracker.trusted

@@ -6,9 +6,10 @@ after an anchor is that command itself, wherever the person's hand happens to be
 
 import numpy as np
 
-from dexhil.teleop.errors import TeleopError
+from dexhil.teleop.errors import KinematicsError, TeleopError
 from dexhil.teleop.se3 import Pose, Vector, inverse
 
+_LEAST_SCALE, _MOST_SCALE = 0.1, 3.0
 # Share of a finger's motion that may be spent on closing the offset. Below 1 the robot's
 # finger never moves against the person's.
 _BLEED_SHARE = 0.5
@@ -22,19 +23,30 @@ class ArmMapping:
         T_EE = T_EE0 X^-1 T_M0^-1 T_M X
 
     The cube's own axes drive the end effector's own axes, so the frame in which
-    the tracker sees the cube does not matter.
+    the tracker sees the cube does not matter. What the end effector moves away from the
+    anchor may be scaled; its turns never are, so that it always points as the person does.
 
     Args:
         pose_ee_in_cube: X, how the cube would sit on the end effector: p_cube = X p_EE.
+        scale: Of the end effector's displacement, 0.1 to 3; 1 is Eq. 3 itself.
+
+    Raises:
+        KinematicsError: The scale is out of range.
     """
 
-    def __init__(self, pose_ee_in_cube: Pose) -> None:
+    def __init__(self, pose_ee_in_cube: Pose, scale: float = 1.0) -> None:
+        if not _LEAST_SCALE <= scale <= _MOST_SCALE:
+            raise KinematicsError(
+                f"The arm's scale is {scale:g}, allowed {_LEAST_SCALE:g} to {_MOST_SCALE:g}."
+            )
         self._x = pose_ee_in_cube
+        self._scale = scale
         self._before: Pose | None = None
 
     def anchor(self, pose_ee: Pose, pose_cube: Pose) -> None:
         """Let the cube at ``pose_cube`` mean the end effector at ``pose_ee`` from here on."""
         self._before = pose_ee @ inverse(self._x) @ inverse(pose_cube)
+        self._origin = pose_ee[:3, 3].copy()
 
     def target(self, pose_cube: Pose) -> Pose:
         """Return where the end effector should be, in the frame of the anchor's ``pose_ee``.
@@ -44,7 +56,9 @@ class ArmMapping:
         """
         if self._before is None:
             raise TeleopError("The arm mapping has no anchor. Call anchor() at takeover.")
-        return self._before @ pose_cube @ self._x
+        target = self._before @ pose_cube @ self._x
+        target[:3, 3] = self._origin + self._scale * (target[:3, 3] - self._origin)
+        return target
 
 
 class HandMapping:

@@ -1,9 +1,8 @@
 """The policy's clock: observe, propose, and keep what happened in between."""
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,30 +10,19 @@ import numpy.typing as npt
 from dexhil.drivers.arm import ArmObservation
 from dexhil.drivers.camera import CameraObservation
 from dexhil.drivers.clock import Clock
+from dexhil.drivers.glove import GloveObservation
 from dexhil.drivers.hand import HandObservation
+from dexhil.drivers.tracker import TrackerObservation
+from dexhil.teleop.actions import Actions
 from dexhil.teleop.authority import Authority, Drive
 from dexhil.teleop.errors import DoubtError
 from dexhil.teleop.follower import Follower, Proposal
 from dexhil.teleop.frame import Frame, Sink
+from dexhil.teleop.mailbox import Mailbox
 from dexhil.teleop.safety import Watch
 from dexhil.teleop.se3 import Vector
 from dexhil.teleop.takeover import Mode
-
-
-class Policy(Protocol):
-    """What the runtime needs of a policy.
-
-    Attributes:
-        execute_steps: Actions of a chunk to execute before asking again.
-    """
-
-    execute_steps: int
-
-    def reset(self) -> None:
-        """Forget the past: somebody else drove."""
-
-    def infer(self, observation: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """Return the next actions [rad]. Shape (horizon, n), arm first."""
+from dexhil.teleop.timing import Histogram
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,6 +34,12 @@ class Watches:
     cameras: Mapping[str, Watch[CameraObservation]]
     glove: Watch[Any]
     tracker: Watch[Any]
+
+    @property
+    def by_name(self) -> dict[str, Watch[Any]]:
+        """All of them, under the names that frames and people use."""
+        arm_hand: dict[str, Watch[Any]] = {"arm": self.arm, "hand": self.hand}
+        return {**arm_hand, "glove": self.glove, "tracker": self.tracker, **self.cameras}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,6 +53,8 @@ class _Opened:
     environment_state: Vector | None
     images: Mapping[str, CameraObservation]
     ages_s: Mapping[str, float]
+    glove: GloveObservation | None
+    tracker: TrackerObservation | None
 
     def for_policy(self) -> dict[str, npt.NDArray[Any]]:
         observation: dict[str, npt.NDArray[Any]] = {"observation.state": self.state}
@@ -69,6 +65,30 @@ class _Opened:
         return observation
 
 
+@dataclass(slots=True)
+class Steps:
+    """Steps of the policy's clock, and how many of them a person drove in.
+
+    Attributes:
+        attempt: In this attempt.
+        attempt_human: Of those, with a person driving.
+        session: Since the session was made.
+        session_human: Of those, with a person driving.
+    """
+
+    attempt: int = 0
+    attempt_human: int = 0
+    session: int = 0
+    session_human: int = 0
+
+    def count(self, *, human: bool) -> None:
+        """Count one step."""
+        self.attempt += 1
+        self.session += 1
+        self.attempt_human += human
+        self.session_human += human
+
+
 class PolicyLoop:
     """Turns observations into proposals for the followers and frames for the sink.
 
@@ -76,12 +96,18 @@ class PolicyLoop:
         watches: What is observed.
         arm: The arm's follower, for what it executed.
         hand: The hand's follower, for what it executed.
-        policy: Proposes, if there is one.
+        actions: Of the policy, if there is one.
         perception: What the task knows about the world, if it does.
         sink: Takes frames, if anybody wants them.
         shadow: Ask the policy while a person drives, too.
         authority: Says who drives.
         clock: Says when it is.
+
+    Attributes:
+        steps: How many there were, and in how many a person drove.
+        age: Of the observations behind the actions, when they were handed over.
+        arm_proposals: Stamped with the observation behind them; the arm's follower reads.
+        hand_proposals: The same for the hand.
     """
 
     def __init__(
@@ -90,7 +116,7 @@ class PolicyLoop:
         arm: Follower,
         hand: Follower,
         *,
-        policy: Policy | None,
+        actions: Actions | None,
         perception: Callable[[], Vector] | None,
         sink: Sink | None,
         shadow: bool,
@@ -99,23 +125,45 @@ class PolicyLoop:
     ) -> None:
         self._watches = watches
         self._arm, self._hand = arm, hand
-        self._policy = policy
+        self.actions = actions
         self._perception = perception
         self._sink = sink
-        self._drivers = {Mode.POLICY, Mode.HUMAN} if shadow else {Mode.POLICY}
+        self._shadow = shadow
         self._authority = authority
         self._clock = clock
-        # Single slots: written here, read by the followers, replaced as a whole.
-        self.arm_proposal: Proposal | None = None
-        self.hand_proposal: Proposal | None = None
+        self.arm_proposals = Mailbox[Proposal]("proposals for the arm")
+        self.hand_proposals = Mailbox[Proposal]("proposals for the hand")
+        self.steps = Steps()
+        self.age = Histogram()
         self.reset()
+
+    @property
+    def arm_proposal(self) -> Proposal | None:
+        """The newest for the arm."""
+        letter = self.arm_proposals.get()
+        return None if letter is None else letter.value
+
+    @property
+    def hand_proposal(self) -> Proposal | None:
+        """The newest for the hand."""
+        letter = self.hand_proposals.get()
+        return None if letter is None else letter.value
+
+    @property
+    def limits(self) -> frozenset[str]:
+        """What changed the last commands, such as ``"arm velocity"``."""
+        arm = {f"arm {limit}" for limit in self._arm.limits}
+        return frozenset(arm | {f"hand {limit}" for limit in self._hand.limits})
 
     def reset(self) -> None:
         """Begin an episode. A step that is still open is forgotten."""
         self._opened: _Opened | None = None
         self._proposed: Vector | None = None
-        self._chunk: deque[Vector] = deque()
-        self._epoch = -1
+        if self.actions is not None:
+            self.actions.reset()
+        self.arm_proposals.clear()
+        self.hand_proposals.clear()
+        self.steps.attempt = self.steps.attempt_human = 0
         self._human_ticks = self._count_human_ticks()
 
     def tick(self) -> None:
@@ -124,32 +172,54 @@ class PolicyLoop:
         drive = self._authority.drive
         self._proposed = None
         try:
-            self._opened = self._observe()
-            action = self._proposed = self._propose(drive, self._opened)
+            opened = self._opened = self._observe()
         except DoubtError as doubt:
             self._authority.doubt(str(doubt))
             return
-        if action is not None and drive.mode is Mode.POLICY:
-            now_s, n = self._clock.now_s(), len(self._arm.executed)
-            self.arm_proposal = Proposal(now_s, drive.epoch, action[:n])
-            self.hand_proposal = Proposal(now_s, drive.epoch, action[n:])
+        drives = bool(drive.drivers.of(Mode.POLICY))
+        shadows = self._shadow and drive.mode is Mode.HUMAN
+        # Of a robot whose hand alone a person holds, the policy drives the arm.
+        if self.actions is None or not (drives or shadows):
+            return
+        try:
+            action = self.actions.next(opened.for_policy(), drive.epoch, opened.stamp_s)
+        except DoubtError as doubt:
+            if drives:  # What a policy says that nobody obeys need not stop the person.
+                self._authority.doubt(str(doubt))
+            return
+        self._proposed = action
+        if action is not None and drives:
+            self._post(self.actions, drive, action)
+
+    def _post(self, actions: Actions, drive: Drive, action: Vector) -> None:
+        """Hand the action to the followers, unless somebody took over while it was computed."""
+        if self._authority.drive.epoch != drive.epoch:
+            actions.late += 1
+            return
+        now_s, n = self._clock.now_s(), len(self._arm.executed)
+        self.age.add(now_s - actions.observed_s)
+        self.arm_proposals.put(Proposal(now_s, drive.epoch, action[:n]), actions.observed_s)
+        self.hand_proposals.put(Proposal(now_s, drive.epoch, action[n:]), actions.observed_s)
 
     def close(self) -> None:
         """Write the frame of the open step, if there is one."""
         opened, self._opened = self._opened, None
         human_ticks = self._count_human_ticks()
         intervention, self._human_ticks = human_ticks > self._human_ticks, human_ticks
-        if opened is None or self._sink is None:
+        if opened is None:
+            return
+        self.steps.count(human=intervention)
+        if self._sink is None:
             return
         arm, hand, drive = self._arm, self._hand, self._authority.drive
-        both_asked = arm.asked is not None and hand.asked is not None
         self._sink.write(
             Frame(
                 stamp_s=opened.stamp_s,
                 mode=drive.mode,
                 segment=drive.segment,
                 intervention=intervention,
-                authority=min(arm.share, hand.share),
+                authority_arm=arm.share,
+                authority_hand=hand.share,
                 arm=opened.arm,
                 hand=opened.hand,
                 state=opened.state,
@@ -157,13 +227,13 @@ class PolicyLoop:
                 images=opened.images,
                 executed=np.concatenate([arm.executed, hand.executed]),
                 proposal=self._proposed,
-                human=np.concatenate([arm.asked, hand.asked]) if both_asked else None,
+                human=_asked(arm, hand),
                 ages_s=opened.ages_s,
-                limits=frozenset(
-                    {f"arm {limit}" for limit in arm.limits}
-                    | {f"hand {limit}" for limit in hand.limits}
-                ),
+                limits=self.limits,
                 reason=drive.reason,
+                drivers=drive.drivers,
+                glove=opened.glove,
+                tracker=opened.tracker,
             )
         )
 
@@ -190,27 +260,14 @@ class PolicyLoop:
             environment_state=None if self._perception is None else self._perception(),
             images=images,
             ages_s=ages_s,
+            glove=watches.glove.newest,
+            tracker=watches.tracker.newest,
         )
 
-    def _propose(self, drive: Drive, opened: _Opened) -> Vector | None:
-        """Return the policy's action for this step, from its chunk or a new one."""
-        if self._policy is None or drive.mode not in self._drivers:
-            return None
-        if drive.epoch != self._epoch:
-            self._epoch = drive.epoch
-            self._chunk.clear()
-            self._policy.reset()
-        if not self._chunk:
-            chunk = np.asarray(self._policy.infer(opened.for_policy()), dtype=np.float64)
-            n = len(self._arm.executed) + len(self._hand.executed)
-            if chunk.ndim != 2 or chunk.shape[1] != n or len(chunk) == 0:
-                raise DoubtError(
-                    f"policy: actions have shape {chunk.shape}, expected (horizon, {n}). "
-                    "Was it trained for this arm and hand?"
-                )
-            self._chunk.extend(chunk[: self._policy.execute_steps])
-        action = self._chunk.popleft()
-        if not np.isfinite(action).all():
-            self._chunk.clear()
-            raise DoubtError("policy: the action is not finite. Check its inputs and its training.")
-        return action
+
+def _asked(arm: Follower, hand: Follower) -> Vector | None:
+    """Return what the person wants [rad]; a part they do not hold they want as it is."""
+    if arm.asked is None and hand.asked is None:
+        return None
+    wants = (f.executed if f.asked is None else f.asked for f in (arm, hand))
+    return np.concatenate(tuple(wants))

@@ -5,22 +5,34 @@ Neither knows who is driving.
 """
 
 import math
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from dexhil.drivers.device import Stamped
 from dexhil.drivers.errors import DeviceError
 from dexhil.teleop.errors import DoubtError
+from dexhil.teleop.monitors import FrozenMonitor, JumpMonitor
 from dexhil.teleop.se3 import Pose, Vector
+from dexhil.teleop.timing import Histogram
 
 _BISECTIONS = 12  # Leaves 1/4096 of a step: micrometres.
+_ROUNDS = 4  # Of guards that shorten each other's step, before the step is not made at all.
 _NO_LIMITS: frozenset[str] = frozenset()
 # Metres or radians. Beyond it a number is an overflow, not a measurement.
 _PLAUSIBLE = 1e3
+
+
+class Guard(Protocol):
+    """What shortens a step that would go where it must not."""
+
+    def largest_step(self, start: Vector, end: Vector) -> Vector:
+        """Return ``end`` itself, or the last point on the way there that is allowed [rad]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,8 @@ class Limited:
 
     Attributes:
         joint_positions: [rad]. Shape (n,).
-        limits: Which limits changed it: ``"position"``, ``"velocity"``, ``"workspace"``.
+        limits: Which limits changed it: ``"position"``, ``"lead"``, ``"velocity"``, or the name
+            of a guard.
     """
 
     joint_positions: Vector
@@ -89,7 +102,9 @@ class Limiter:
             [rad]. Shape (n,).
         together: Shorten a step as a whole, so that an arm keeps its path. Fingers are
             shortened one by one.
-        workspace: The box for the palm, if the device carries it.
+        guards: What else may shorten a step, by name: the box for the palm, collisions.
+        lead: Farthest that a command may be from where the joint is [rad], if that is
+            bounded: what a position-controlled finger presses with grows with it.
     """
 
     def __init__(
@@ -99,13 +114,15 @@ class Limiter:
         max_step: Vector,
         *,
         together: bool,
-        workspace: Workspace | None = None,
+        guards: Mapping[str, Guard] | None = None,
+        lead: float | None = None,
     ) -> None:
         self._name = name
         self._low, self._high = np.ascontiguousarray(position_limits.T)
         self._max_step = max_step
         self._together = together
-        self._workspace = workspace
+        self._guards = dict(guards or {})
+        self._lead = lead
         self.counts: Counter[str] = Counter()
 
     def within_range(self, joint_positions: Vector) -> Vector:
@@ -113,8 +130,13 @@ class Limiter:
         clipped: Vector = np.minimum(np.maximum(joint_positions, self._low), self._high)
         return clipped
 
-    def limit(self, target: Vector, last: Vector) -> Limited:
-        """Return the command nearest to ``target`` that may follow ``last`` [rad].
+    def limit(self, target: Vector, last: Vector, measured: Vector | None = None) -> Limited:
+        """Return the command nearest to ``target`` that may follow ``last``.
+
+        Args:
+            target: What is asked for [rad]. Shape (n,).
+            last: The last executed command [rad]. Shape (n,).
+            measured: Where the joints are, for the bound on the lead [rad]. Shape (n,).
 
         Raises:
             DoubtError: The target has the wrong shape or is not finite.
@@ -129,62 +151,41 @@ class Limiter:
         allowed = self.within_range(target)
         if (allowed != target).any():
             limits.append("position")
+        if self._lead is not None and measured is not None:
+            near = np.minimum(np.maximum(allowed, measured - self._lead), measured + self._lead)
+            if (near != allowed).any():
+                limits.append("lead")
+                # Measured joints may lie a little outside their range.
+                allowed = self.within_range(near)
         step = allowed - last
         ratio = np.abs(step) / self._max_step
         if ratio.max() > 1.0:
             limits.append("velocity")
             step = step / (ratio.max() if self._together else np.maximum(ratio, 1.0))
             allowed = last + step
-        if self._workspace is not None:
-            inside = self._workspace.largest_step(last, allowed)
-            if inside is not allowed:
-                limits.append("workspace")
-                allowed = inside
+        allowed = self._guarded(last, allowed, limits)
         if not limits:
             return Limited(allowed)
         self.counts.update(limits)
         return Limited(allowed, frozenset(limits))
 
+    def _guarded(self, last: Vector, target: Vector, limits: list[str]) -> Vector:
+        """Return the step that every guard lets pass as it is."""
+        for _ in range(_ROUNDS):
+            before = target
+            for name, guard in self._guards.items():
+                inside = guard.largest_step(last, target)
+                if inside is not target:
+                    target = inside
+                    limits += [] if name in limits else [name]
+            # A step that one guard shortened must still please those before it.
+            if target is before or len(self._guards) == 1:
+                return target
+        return last
+
 
 def _bad(values: Vector) -> str:
     return ", ".join(str(i) for i in np.flatnonzero(~np.isfinite(values)))
-
-
-class FrozenMonitor:
-    """Tells a live sensor from one that repeats itself.
-
-    Real sensors tremble. Bit-identical values under advancing stamps mean that a
-    live link carries a dead sensor. The same stamp seen twice is the same sample and
-    proves nothing; its age does.
-
-    Args:
-        max_samples: Longest run of equal samples a live sensor gives.
-        max_duration_s: Longest time it gives equal samples [s].
-    """
-
-    def __init__(self, max_samples: int, max_duration_s: float) -> None:
-        self._max_samples = max_samples
-        self._max_duration_s = max_duration_s
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget every sample."""
-        self._stamp_s, self._since_s = -math.inf, -math.inf
-        self._values = b""
-        self._samples = 0
-
-    def update(self, stamp_s: float, values: bytes) -> bool:
-        """Take one sample and return whether the sensor is frozen."""
-        if stamp_s != self._stamp_s:
-            self._stamp_s = stamp_s
-            if values == self._values:
-                self._samples += 1
-            else:
-                self._values, self._since_s, self._samples = values, stamp_s, 1
-        return (
-            self._samples > self._max_samples
-            or self._stamp_s - self._since_s > self._max_duration_s
-        )
 
 
 ObservationT = TypeVar("ObservationT", bound=Stamped)
@@ -200,11 +201,17 @@ class Observable(Protocol[ObservationT_co]):
 class Watch(Generic[ObservationT]):
     """The newest sample of one device, and the reason not to use it, if there is one.
 
+    Any loop may look, at any time.
+
     Args:
         device: What to watch.
         max_age_s: Oldest usable sample [s].
-        values: The numbers in a sample that must be finite, if any [m or rad].
+        values: The numbers in a sample that are judged, if any [m, rad or counts].
         frozen: Judges repetition, where the sensor is one that trembles.
+        jumps: Judges how far one sample may be from the last, where that is bounded.
+
+    Attributes:
+        ages: Of the samples when they were looked at, usable or not.
     """
 
     def __init__(
@@ -212,24 +219,30 @@ class Watch(Generic[ObservationT]):
         device: Observable[ObservationT],
         *,
         max_age_s: float,
-        values: Callable[[ObservationT], Vector] | None = None,
+        values: Callable[[ObservationT], npt.NDArray[Any]] | None = None,
         frozen: FrozenMonitor | None = None,
+        jumps: JumpMonitor | None = None,
     ) -> None:
         self._device = device
         self._max_age_s = max_age_s
         self._values = values
         self._frozen = frozen
+        self._jumps = jumps
+        self.ages = Histogram()
+        # Two loops that look at once must not see the newer sample first.
+        self._looking = threading.Lock()
         self.clear()
 
     def clear(self) -> None:
         """Forget every sample."""
-        # Sample and doubt are replaced together: two loops may watch one device.
+        # Sample and doubt are replaced together: whoever reads them takes no lock.
         self._seen: tuple[ObservationT | None, str | None] = (
             None,
             f"{self._device}: not observed yet.",
         )
-        if self._frozen is not None:
-            self._frozen.clear()
+        for monitor in (self._frozen, self._jumps):
+            if monitor is not None:
+                monitor.clear()
 
     @property
     def newest(self) -> ObservationT | None:
@@ -243,12 +256,7 @@ class Watch(Generic[ObservationT]):
 
     def look(self, now_s: float) -> None:
         """Take the newest sample and judge it. Never raises for what a device does."""
-        try:
-            sample = self._device.observe()
-        except (DeviceError, OSError) as error:
-            self._seen = (self.newest, str(error) or repr(error))
-            return
-        self._seen = (sample, self._judge(sample, now_s))
+        self._look(now_s)
 
     def require(self, now_s: float) -> ObservationT:
         """Take the newest sample.
@@ -256,8 +264,7 @@ class Watch(Generic[ObservationT]):
         Raises:
             DoubtError: It must not be used.
         """
-        self.look(now_s)
-        return self.trusted
+        return _trusted(self._look(now_s))
 
     @property
     def trusted(self) -> ObservationT:
@@ -266,15 +273,23 @@ class Watch(Generic[ObservationT]):
         Raises:
             DoubtError: It must not be used.
         """
-        sample, doubt = self._seen
-        if doubt is not None or sample is None:
-            raise DoubtError(doubt)
-        return sample
+        return _trusted(self._seen)
 
     def age_s(self, now_s: float) -> float:
         """Return the age of the newest sample [s]; infinite if there is none."""
         newest = self.newest
         return math.inf if newest is None else now_s - newest.stamp_s
+
+    def _look(self, now_s: float) -> tuple[ObservationT | None, str | None]:
+        with self._looking:
+            try:
+                sample = self._device.observe()
+            except (DeviceError, OSError) as error:
+                self._seen = (self.newest, str(error) or repr(error))
+            else:
+                self.ages.add(now_s - sample.stamp_s)
+                self._seen = (sample, self._judge(sample, now_s))
+            return self._seen
 
     def _judge(self, sample: ObservationT, now_s: float) -> str | None:
         age_s = now_s - sample.stamp_s
@@ -284,17 +299,36 @@ class Watch(Generic[ObservationT]):
                 f"{self._device}: newest sample is {age_s * 1e3:.0f} ms old, "
                 f"allowed {self._max_age_s * 1e3:.0f} ms. Is the device still streaming?"
             )
+        newest = self.newest
+        if newest is not None and sample.stamp_s < newest.stamp_s:
+            back_s = newest.stamp_s - sample.stamp_s
+            return (
+                f"{self._device}: its clock stepped back by {back_s * 1e3:.0f} ms. "
+                "Its ages cannot be trusted."
+            )
         if self._values is None:
             return None
-        values = self._values(sample)
+        return self._judge_values(sample.stamp_s, self._values(sample))
+
+    def _judge_values(self, stamp_s: float, values: npt.NDArray[Any]) -> str | None:
         if not (np.abs(values) <= _PLAUSIBLE).all():  # Also false for NaN.
             return (
                 f"{self._device}: the newest sample is not finite or beyond {_PLAUSIBLE:g}. "
                 "Is it tracking?"
             )
-        if self._frozen is not None and self._frozen.update(sample.stamp_s, values.tobytes()):
+        if self._frozen is not None and self._frozen.update(stamp_s, values.tobytes()):
             return (
                 f"{self._device}: repeats bit-identical values under fresh stamps, "
                 "as a dead sensor does. Reconnect it."
             )
+        jump = None if self._jumps is None else self._jumps.update(stamp_s, values)
+        if jump is not None:
+            return f"{self._device}: {jump}. Did it take something else for the hand?"
         return None
+
+
+def _trusted(seen: tuple[ObservationT | None, str | None]) -> ObservationT:
+    sample, doubt = seen
+    if doubt is not None or sample is None:
+        raise DoubtError(doubt)
+    return sample

@@ -12,68 +12,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-import numpy as np
-
 from dexhil.drivers.clock import Clock, MonotonicClock, SimClock
+from dexhil.teleop import realtime
 from dexhil.teleop.errors import ScheduleError
+from dexhil.teleop.timing import LoopStats, Timing
 
-_WINDOW = 4096  # Ticks that percentiles look back on; maxima look back on all.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopStats:
-    """How well a loop kept time.
-
-    Attributes:
-        ticks: How often it ran.
-        misses: Ticks left out because the loop was still busy.
-        period_s: Between starts of ticks: median, 99th percentile, largest [s].
-        lateness_s: From a deadline to the start of its tick: the same three [s].
-    """
-
-    ticks: int
-    misses: int
-    period_s: tuple[float, float, float]
-    lateness_s: tuple[float, float, float]
-
-
-class _Timing:
-    """Starts and deadlines of ticks, in bounded memory."""
-
-    def __init__(self) -> None:
-        self._periods = np.zeros(_WINDOW)
-        self._lateness = np.zeros(_WINDOW)
-        self._last_s: float | None = None
-        self._max_period_s = self._max_lateness_s = 0.0
-        self.ticks = self.misses = 0
-
-    def record(self, now_s: float, deadline_s: float) -> None:
-        i = self.ticks % _WINDOW
-        period_s = 0.0 if self._last_s is None else now_s - self._last_s
-        lateness_s = now_s - deadline_s
-        self._periods[i], self._lateness[i] = period_s, lateness_s
-        self._max_period_s = max(self._max_period_s, period_s)
-        self._max_lateness_s = max(self._max_lateness_s, lateness_s)
-        self._last_s = now_s
-        self.ticks += 1
-
-    def stats(self) -> LoopStats:
-        n = min(self.ticks, _WINDOW)
-        # The first tick has no period.
-        periods = self._periods[1 if self.ticks <= _WINDOW else 0 : n]
-        return LoopStats(
-            ticks=self.ticks,
-            misses=self.misses,
-            period_s=(*_percentiles(periods), self._max_period_s),
-            lateness_s=(*_percentiles(self._lateness[:n]), self._max_lateness_s),
-        )
-
-
-def _percentiles(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[float, float]:
-    if len(values) == 0:
-        return math.nan, math.nan
-    middle, high = np.percentile(values, [50, 99])
-    return float(middle), float(high)
+_LONGEST_SLEEP_S = 0.05  # So that slow loops, too, hear soon that the run is over.
+_TIDY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -84,12 +29,14 @@ class Loop:
         name: For messages and thread names.
         rate_hz: How often [1/s]. A ``Fraction`` keeps rates like 30000/1001 exact.
         tick: What to do.
+        background: Nobody is hurt if it is late: it gets no real-time priority.
     """
 
     name: str
     rate_hz: int | float | Fraction
     tick: Callable[[], None]
-    _timing: _Timing = field(default_factory=_Timing, repr=False)
+    background: bool = False
+    _timing: Timing = field(default_factory=Timing, repr=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rate_hz) and self.rate_hz > 0):
@@ -105,10 +52,15 @@ class Loop:
     def stats(self) -> LoopStats:
         return self._timing.stats()
 
-    def run_once(self, now_s: float, deadline_s: float) -> None:
+    def run_once(self, clock: Clock, deadline_s: float) -> None:
         """Run one tick that was due at ``deadline_s``."""
-        self._timing.record(now_s, deadline_s)
+        self._timing.start(clock.now_s(), deadline_s)
         self.tick()
+        self._timing.end(clock.now_s())
+
+    def rest(self) -> None:
+        """Note that no tick is due for a while."""
+        self._timing.rest()
 
     def skip(self, n_ticks: int) -> None:
         """Note ticks that were left out."""
@@ -155,31 +107,30 @@ def run_events(
         for i, loop in enumerate(loops):
             if due[i] == instant:
                 due[i] += steps[i]
-                loop.run_once(now_s, now_s)
+                loop.run_once(clock, now_s)
         if until is not None and until():
             return
     clock.advance_to(max(clock.now_s(), start_s + duration_s))
 
 
 def run_threads(
-    loops: Sequence[Loop],
-    stop: threading.Event,
-    *,
-    clock: Clock | None = None,
-    spin_s: float = 0.0,
+    loops: Sequence[Loop], stop: threading.Event, *, clock: Clock | None = None
 ) -> None:
     """Run loops on the host's clock, one thread each, until ``stop`` is set.
 
-    Deadlines are absolute, so lateness never adds up. A loop that is still busy when
-    ticks fall due leaves them out and counts them; it never runs two to catch up.
-    An exception in one loop stops them all. Returns when every thread has ended.
+    Deadlines are absolute, so lateness never adds up. Overruns: a loop that is busy or
+    asleep when its next tick falls due as well leaves the older one out and counts it; it
+    runs the newest one at once and never two to catch up. So ticks and misses together are
+    the deadlines that passed, and no tick starts a period late.
+
+    The faster a loop, the higher its real-time priority, where the system allows any; see
+    `dexhil.teleop.realtime`. An exception in one loop stops them all. Returns when every
+    thread has ended, at the latest 50 ms and one tick after ``stop``.
 
     Args:
         loops: What to run.
         stop: Ends the run; set on the way out in any case.
         clock: Must run at the speed of the host's; its monotonic clock when ``None``.
-        spin_s: Busy wait at the end of each sleep, for microseconds instead of a
-            tenth of a millisecond, at the cost of a core [s].
 
     Raises:
         ScheduleError: No loops.
@@ -188,11 +139,19 @@ def run_threads(
     if not loops:
         raise ScheduleError("There are no loops to run.")
     clock = clock or MonotonicClock()
-    start_s = clock.now_s()
-    with ThreadPoolExecutor(len(loops), thread_name_prefix="dexhil-loop") as pool:
+    urgent = sorted((loop for loop in loops if not loop.background), key=lambda e: e.rate_hz)
+    ranks = {id(loop): rank for rank, loop in enumerate(urgent)}
+    with (
+        realtime.undisturbed(),
+        ThreadPoolExecutor(len(loops), thread_name_prefix="dexhil-loop") as pool,
+    ):
         try:
-            futures = [pool.submit(_run, loop, stop, clock, start_s, spin_s) for loop in loops]
-            wait(futures)
+            start_s = clock.now_s()
+            futures = [
+                pool.submit(_run, loop, stop, clock, start_s, ranks.get(id(loop))) for loop in loops
+            ]
+            while wait(futures, timeout=_TIDY_S).not_done:
+                realtime.tidy()
         finally:
             stop.set()
     errors = [error for future in futures if (error := future.exception()) is not None]
@@ -202,20 +161,40 @@ def run_threads(
         raise BaseExceptionGroup(f"{len(errors)} loops failed", errors)
 
 
-def _run(loop: Loop, stop: threading.Event, clock: Clock, start_s: float, spin_s: float) -> None:
-    period, n = loop.period, 0
+def _run(loop: Loop, stop: threading.Event, clock: Clock, start_s: float, rank: int | None) -> None:
     try:
-        while not stop.is_set():
-            deadline_s = start_s + float(n * period)
-            if stop.wait(max(0.0, deadline_s - clock.now_s() - spin_s)):
-                break
-            while clock.now_s() < deadline_s:
-                pass
-            loop.run_once(clock.now_s(), deadline_s)
-            n += 1
-            overdue = math.floor((clock.now_s() - start_s) / float(period)) - n
-            if overdue > 0:
-                loop.skip(overdue)
-                n += overdue
+        if rank is not None and not realtime.claim_priority(rank):
+            realtime.warn()
+        _keep_time(loop, stop, clock, start_s)
     finally:
+        loop.rest()
         stop.set()
+
+
+def _keep_time(loop: Loop, stop: threading.Event, clock: Clock, start_s: float) -> None:
+    period = loop.period
+    n = 0  # The next tick.
+    while not stop.is_set():
+        deadline_s, now_s = _deadline_s(period, start_s, n), clock.now_s()
+        if now_s < deadline_s:
+            # Not ``stop.wait``, which wakes up later than this and after every lock.
+            clock.sleep(min(deadline_s - now_s, _LONGEST_SLEEP_S))
+            continue
+        newest = _newest(period, start_s, now_s)
+        loop.skip(newest - n)
+        loop.run_once(clock, _deadline_s(period, start_s, newest))
+        n = newest + 1
+    loop.skip(max(0, _newest(period, start_s, clock.now_s()) - n))
+
+
+def _deadline_s(period: Fraction, start_s: float, n: int) -> float:
+    return start_s + float(n * period)
+
+
+def _newest(period: Fraction, start_s: float, now_s: float) -> int:
+    """Return the number of the last deadline that has passed."""
+    n = math.floor((now_s - start_s) / float(period))
+    # Division rounds: ask the deadlines themselves.
+    if _deadline_s(period, start_s, n) > now_s:
+        return n - 1
+    return n + 1 if _deadline_s(period, start_s, n + 1) <= now_s else n

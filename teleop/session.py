@@ -10,11 +10,13 @@ them with ``run_threads`` on a robot or ``run_events`` in simulation:
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import inf
 
 import numpy as np
 
 from dexhil.drivers.arm import Arm, ArmCommand
-from dexhil.drivers.camera import Camera
+from dexhil.drivers.camera import Camera, CameraObservation
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.glove import Glove
 from dexhil.drivers.hand import Hand, HandCommand
@@ -23,18 +25,30 @@ from dexhil.drivers.switch import Switch
 from dexhil.drivers.tracker import Tracker
 from dexhil.retarget.build import Retargets
 from dexhil.retarget.filters import FILTERS, JointFilter
+from dexhil.teleop.actions import AsyncPolicy, Policy, actions_of
 from dexhil.teleop.authority import Authority, Drive, Verdict
 from dexhil.teleop.config import TeleopConfig
-from dexhil.teleop.follower import Follower, Timing
+from dexhil.teleop.follower import Caution, Follower, Timing
 from dexhil.teleop.frame import Sink
 from dexhil.teleop.human import HumanArm, HumanHand
 from dexhil.teleop.ik import ArmIK
 from dexhil.teleop.mapping import ArmMapping, HandMapping
-from dexhil.teleop.policy_loop import Policy, PolicyLoop, Watches
-from dexhil.teleop.safety import FrozenMonitor, Limiter, Watch, Workspace
+from dexhil.teleop.monitors import (
+    FrozenMonitor,
+    JumpMonitor,
+    PressMonitor,
+    keypoint_motions,
+    pose_motions,
+)
+from dexhil.teleop.policy_loop import PolicyLoop, Watches
+from dexhil.teleop.safety import Limiter, Watch, Workspace
 from dexhil.teleop.schedule import Loop
 from dexhil.teleop.se3 import Vector, from_rpy, make_pose
-from dexhil.teleop.takeover import Event, Mode
+from dexhil.teleop.status import Status
+from dexhil.teleop.takeover import TAKEN, Event, Mode
+
+# Real cameras tremble in every picture; in 20 of them at once nothing else repeats itself.
+_CAMERA_FROZEN_S = 1.0
 
 
 class Session:
@@ -47,8 +61,8 @@ class Session:
         hand: Written by the hand loop alone.
         glove: The person's fingers.
         tracker: The person's wrist.
-        switch: The person's buttons: ``takeover``, ``release``, ``start``, ``stop``,
-            ``success``, ``failure``.
+        switch: The person's buttons: ``takeover``, ``takeover_arm``, ``takeover_hand``,
+            ``release``, ``start``, ``stop``, ``success``, ``failure``, ``redo``, ``abort``.
         cameras: By the name under which frames carry them.
         policy: Proposes actions, if there is one.
         perception: What the task knows about the world, if it does.
@@ -72,7 +86,7 @@ class Session:
         config: TeleopConfig,
         clock: Clock,
         cameras: Mapping[str, Camera] | None = None,
-        policy: Policy | None = None,
+        policy: Policy | AsyncPolicy | None = None,
         perception: Callable[[], Vector] | None = None,
         sink: Sink | None = None,
     ) -> None:
@@ -82,25 +96,27 @@ class Session:
         self._watches = Watches(
             arm=Watch(arm, max_age_s=config.robot_max_age_s, values=_joints),
             hand=Watch(hand, max_age_s=config.robot_max_age_s, values=_joints),
-            cameras={
-                name: Watch(camera, max_age_s=config.camera_max_age_s)
-                for name, camera in (cameras or {}).items()
-            },
+            cameras={name: self._camera_watch(camera) for name, camera in (cameras or {}).items()},
             glove=Watch(
                 glove,
                 max_age_s=config.glove_max_age_s,
                 values=lambda sample: sample.keypoints,
                 frozen=FrozenMonitor(config.frozen_samples, config.frozen_s),
+                jumps=JumpMonitor(keypoint_motions(config.glove_speed)),
             ),
             tracker=Watch(
                 tracker,
                 max_age_s=config.tracker_max_age_s,
                 values=lambda sample: np.concatenate([sample.position, sample.orientation]),
                 frozen=FrozenMonitor(config.frozen_samples, config.frozen_s),
+                jumps=JumpMonitor(pose_motions(config.tracker_speed, config.tracker_turn_rate)),
             ),
         )
         self._authority = Authority(
-            Watch(switch, max_age_s=config.switch_max_age_s), clock, self._refusal
+            Watch(switch, max_age_s=config.switch_max_age_s),
+            clock,
+            self._refusal,
+            PressMonitor(config.presses_per_s),
         )
         self._arm = self._arm_follower(arm, ik)
         self._hand = self._hand_follower(hand, retargeter)
@@ -108,7 +124,12 @@ class Session:
             self._watches,
             self._arm,
             self._hand,
-            policy=policy,
+            actions=actions_of(
+                policy,
+                len(arm.spec.joint_names) + len(hand.spec.joint_names),
+                period_s=1.0 / config.policy_rate_hz,
+                prefetch_steps=config.policy_prefetch_steps,
+            ),
             perception=perception,
             sink=sink,
             shadow=config.shadow,
@@ -119,7 +140,7 @@ class Session:
         # devices move on, and its action is there when they do.
         self._loops = [
             Loop("policy", config.policy_rate_hz, self._policy_loop.tick),
-            Loop("arm", config.arm_rate_hz, self._arm.tick),
+            Loop("arm", config.arm_rate_hz, self._arm_tick),
             Loop("hand", config.hand_rate_hz, self._hand_tick),
         ]
 
@@ -172,22 +193,74 @@ class Session:
         return self._authority.refused
 
     @property
+    def obeyed(self) -> tuple[Drive, Drive]:
+        """What the last commands of arm and hand obeyed; a new drive, from their next tick on."""
+        return self._arm.obeyed, self._hand.obeyed
+
+    @property
     def executed(self) -> Vector:
         """The last commands that the devices took, arm first [rad]. Shape (n,)."""
         return np.concatenate([self._arm.executed, self._hand.executed])
 
+    def status(self) -> Status:
+        """Return all there is to see at this moment. From any thread; takes a millisecond."""
+        now_s, loop = self._clock.now_s(), self._policy_loop
+        proposed = loop.arm_proposals.get()
+        watches = self._watches.by_name
+        return Status(
+            stamp_s=now_s,
+            drive=self.drive,
+            refused=self.refused,
+            share_arm=self._arm.share,
+            share_hand=self._hand.share,
+            limits=loop.limits,
+            steps=replace(loop.steps),
+            loops={each.name: each.stats for each in self._loops},
+            ages_s={
+                **{name: watch.age_s(now_s) for name, watch in watches.items()},
+                "policy": inf if proposed is None else now_s - proposed.stamp_s,
+            },
+            used_s={
+                **{name: watch.ages.spread() for name, watch in watches.items()},
+                "policy": loop.age.spread(),
+            },
+            late_answers=0 if loop.actions is None else loop.actions.late,
+        )
+
     # -- Wiring --------------------------------------------------------------
+
+    def _arm_tick(self) -> None:
+        # Both poll: the arm would otherwise wait for the hand to have seen the press.
+        self._authority.poll()
+        self._arm.tick()
 
     def _hand_tick(self) -> None:
         self._authority.poll()
         self._hand.tick()
 
     def _refusal(self, event: Event) -> str | None:
-        if event is Event.TAKE_OVER:
-            return self._watches.glove.doubt or self._watches.tracker.doubt
+        taken = TAKEN.get(event, frozenset())
+        if "hand" in taken and self._watches.glove.doubt is not None:
+            return self._watches.glove.doubt
+        if "arm" in taken:
+            return self._watches.tracker.doubt
         if event is Event.START and self._policy is None:
             return "there is no policy to start."
+        if event is Event.START and isinstance(self._policy, AsyncPolicy):
+            return self._policy.problem
         return None
+
+    def _camera_watch(self, camera: Camera) -> Watch[CameraObservation]:
+        frozen_s = self._config.camera_frozen_s
+        if frozen_s is None:
+            frozen_s = 0.0 if camera.spec.simulated else _CAMERA_FROZEN_S
+        return Watch(
+            camera,
+            max_age_s=self._config.camera_max_age_s,
+            # Every fourth row tells a frozen picture as well as all of them.
+            values=(lambda sample: sample.image[::4]) if frozen_s > 0.0 else None,
+            frozen=FrozenMonitor(inf, frozen_s),
+        )
 
     def _timing(self, rate_hz: float) -> Timing:
         return Timing(
@@ -203,7 +276,8 @@ class Session:
             np.array(config.workspace_low), np.array(config.workspace_high), ik.fk
         )
         timing = self._timing(config.arm_rate_hz)
-        mapping = ArmMapping(make_pose(config.cube_position, from_rpy(config.cube_rpy)))
+        mount = make_pose(config.cube_position, from_rpy(config.cube_rpy))
+        mapping = ArmMapping(mount, config.arm_scale)
         return Follower(
             self._watches.arm,
             lambda joints: arm.command(ArmCommand(joint_positions=joints)).joint_positions,
@@ -212,13 +286,20 @@ class Session:
                 arm.spec.position_limits,
                 _max_step(arm.spec, config.arm_speed_fraction, timing),
                 together=True,
-                workspace=workspace,
+                guards={"workspace": workspace, "collision": ik.collision},
             ),
             HumanArm(self._watches.tracker, mapping, ik, workspace, timing.period_s),
             lambda: self._policy_loop.arm_proposal,
+            part="arm",
             authority=self._authority,
             clock=self._clock,
             timing=timing,
+            caution=Caution(
+                joint_names=arm.spec.joint_names,
+                first_action_rad=config.arm_first_action_rad,
+                first_action_option="arm_first_action_rad",
+                lead_rad=config.arm_lead_rad,
+            ),
         )
 
     def _hand_follower(self, hand: Hand, retargeter: Retargets) -> Follower:
@@ -235,12 +316,19 @@ class Session:
                 hand.spec.position_limits,
                 _max_step(hand.spec, config.hand_speed_fraction, timing),
                 together=False,
+                lead=config.hand_lead_rad,
             ),
             HumanHand(self._watches.glove, mapping, retargeter, timing.period_s, smoother),
             lambda: self._policy_loop.hand_proposal,
+            part="hand",
             authority=self._authority,
             clock=self._clock,
             timing=timing,
+            caution=Caution(
+                joint_names=hand.spec.joint_names,
+                first_action_rad=config.hand_first_action_rad,
+                first_action_option="hand_first_action_rad",
+            ),
         )
 
 

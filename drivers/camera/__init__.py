@@ -1,5 +1,5 @@
 """Cameras."""
 
-from dexhil.drivers.camera.camera import Camera, CameraObservation, CameraSpec
+from dexhil.drivers.camera.camera import Camera, CameraObservation, CameraSpec, Lens
 
-__all__ = ["Camera", "CameraObservation", "CameraSpec"]
+__all__ = ["Camera", "CameraObservation", "CameraSpec", "Lens"]

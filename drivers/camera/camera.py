@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dexhil.drivers.arrays import Image, Matrix, freeze_fields
+from dexhil.drivers.arrays import Image, Matrix, Vector, freeze_fields
 from dexhil.drivers.device import Device
 
 
@@ -48,5 +48,25 @@ class CameraObservation:
         freeze_fields(self, "depth")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lens:
+    """How a camera projects, as its maker measured it.
+
+    Attributes:
+        matrix: Focal lengths and principal point [pixel], as OpenCV has them. Shape (3, 3).
+        distortion: OpenCV's k1, k2, p1, p2, k3. Shape (5,).
+    """
+
+    matrix: Matrix
+    distortion: Vector
+
+    def __post_init__(self) -> None:
+        freeze_fields(self, "matrix", "distortion")
+
+
 class Camera(Device[CameraSpec, CameraObservation]):
     """A colour camera, real or simulated."""
+
+    def lens(self) -> Lens | None:
+        """Return what the connected camera knows of its own projection; ``None`` if nothing."""
+        return None

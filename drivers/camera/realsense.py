@@ -10,7 +10,7 @@ import numpy as np
 import pyrealsense2 as rs
 
 from dexhil.drivers.arrays import Matrix
-from dexhil.drivers.camera.camera import CameraSpec
+from dexhil.drivers.camera.camera import CameraSpec, Lens
 from dexhil.drivers.camera.grabbing import Frame, GrabbedCamera, check_images
 from dexhil.drivers.camera.realsense_bus import SoftwareBus
 from dexhil.drivers.camera.realsense_source import (
@@ -91,10 +91,14 @@ class RealsenseCamera(GrabbedCamera):
         self._source: FrameSource | None = None
         self._serial = ""
         self._align: Any = None
+        self._lens: Lens | None = None
 
     @property
     def spec(self) -> CameraSpec:
         return self._spec
+
+    def lens(self) -> Lens | None:
+        return self._lens
 
     # -- Opening -------------------------------------------------------------------------------
 
@@ -150,7 +154,7 @@ class RealsenseCamera(GrabbedCamera):
         finally:
             if bus is not None:
                 bus.close()
-            self._context = self._align = None
+            self._context = self._align = self._lens = None
 
     # -- Images --------------------------------------------------------------------------------
 
@@ -166,6 +170,8 @@ class RealsenseCamera(GrabbedCamera):
         color = frames.get_color_frame()
         if not color:
             return None
+        if self._lens is None:
+            self._lens = _lens(color.profile.as_video_stream_profile().get_intrinsics())
         stamp_s = now_s if self._config.file else now_s - _age_s(color)
         if self._align is not None:
             if not frames.get_depth_frame():
@@ -184,6 +190,18 @@ class RealsenseCamera(GrabbedCamera):
         serials = [each.get_info(rs.camera_info.serial_number) for each in self._context.devices]
         if self._serial not in serials:
             raise ConnectionError(f"the camera {self._serial} left the bus")
+
+
+def _lens(told: Any) -> Lens | None:
+    """Return what the SDK says of a stream's projection, if OpenCV's model can say it too."""
+    # D400 cameras name "inverse Brown-Conrady" for colour. Where its numbers are not zero it
+    # goes from pixels to rays, and OpenCV's the other way: they must not be taken for each other.
+    if any(told.coeffs) and told.model != rs.distortion.brown_conrady:
+        return None
+    return Lens(
+        matrix=np.array([[told.fx, 0.0, told.ppx], [0.0, told.fy, told.ppy], [0.0, 0.0, 1.0]]),
+        distortion=np.array(told.coeffs),
+    )
 
 
 def _age_s(frame: Any) -> float:

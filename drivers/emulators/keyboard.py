@@ -15,7 +15,7 @@ from dexhil.drivers.wire.keys import ARE_YOU_THERE, DEFAULT_KEYS, I_AM
 
 # What most desktops are set to at first.
 DELAY_S, PAUSE_S = 0.5, 1.0 / 30.0
-_BYTES = {"space": b" ", "enter": b"\r", "escape": b"\x1b"}
+_BYTES = {"space": b" ", "enter": b"\r", "escape": b"\x1b", "backspace": b"\x7f"}
 
 
 class TerminalLink(Reliable, PtyLink):

@@ -67,7 +67,10 @@ class ManusEmulator(StreamingEmulator):
 
     def control(self, verb: str, *values: str) -> None:
         kinds = ("skeleton", "single", "integrated", "ergonomics")
-        if verb != "send" or len(values) != 1 or values[0] not in kinds:
+        if verb != "send":
+            super().control(verb, *values)
+            return
+        if len(values) != 1 or values[0] not in kinds:
             raise ValueError(f"send takes one of {kinds}")
         self._what = values[0]
 

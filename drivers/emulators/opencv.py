@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image as Pillow
 
+from dexhil.drivers.arrays import Image
 from dexhil.drivers.emulators.emulator import Emulator
 from dexhil.drivers.emulators.link import EmulatedLink, TcpLink
 from dexhil.drivers.emulators.picture import N_PICTURES, pictures
@@ -110,7 +111,7 @@ class OpencvEmulator(Emulator):
         if not self.knobs.repeating:
             self._number += 1
         if self._link.viewers:
-            self._link.send(self._images[self._number % N_PICTURES])
+            self._link.send(self._picture())
 
     def state(self) -> dict[str, Any]:
         return {"number": self._number % N_PICTURES, "viewers": len(self._link.viewers)}
@@ -123,9 +124,21 @@ class OpencvEmulator(Emulator):
         else:
             super().control(verb, *values)
 
+    def _picture(self) -> bytes:
+        """Return what it shows of the present moment."""
+        return self._images[self._number % N_PICTURES]
+
+    def _pictures(self, width: int, height: int) -> list[Image]:
+        """Return ``N_PICTURES`` of shape (height, width, 3), RGB."""
+        return pictures(width, height, self.rng)
+
     def _encoded(self, width: int, height: int) -> list[bytes]:
+        return self._jpegs(self._pictures(width, height))
+
+    @staticmethod
+    def _jpegs(images: list[Image]) -> list[bytes]:
         encoded = []
-        for picture in pictures(width, height, self.rng):
+        for picture in images:
             file = io.BytesIO()
             Pillow.fromarray(picture).save(file, "JPEG", quality=80)
             encoded.append(file.getvalue())

@@ -8,7 +8,10 @@ from dexhil.drivers.emulators.wearer import Wearer
 
 
 class StreamingEmulator(Emulator):
-    """Streams without being asked, and listens to nobody."""
+    """Streams without being asked, and listens to nobody.
+
+    ``leap METRES`` has the fingers be seen so far from where they are, until told 0.
+    """
 
     kind = "glove"
     rate_hz: ClassVar[float]
@@ -43,6 +46,12 @@ class StreamingEmulator(Emulator):
         for message in self._last:
             self.say(message)
         self.n_sent += 1
+
+    def control(self, verb: str, *values: str) -> None:
+        if verb == "leap" and len(values) == 1:
+            self.wearer.leap_m = float(values[0])
+        else:
+            super().control(verb, *values)
 
     def state(self) -> dict[str, Any]:
         return {"n_sent": self.n_sent, "bends": self.wearer.bends().tolist()}

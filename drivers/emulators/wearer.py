@@ -20,15 +20,18 @@ class Wearer:
 
     Args:
         rng: Of the tremble.
+
+    Attributes:
+        leap_m: How far the fingers are seen from where they are, as by a glove near iron [m].
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
-        self._phase = 0.0
+        self.reset()
 
     def reset(self) -> None:
         """Relax."""
-        self._phase = 0.0
+        self._phase = self.leap_m = 0.0
 
     def step(self, dt_s: float) -> None:
         """Let ``dt_s`` pass."""
@@ -48,7 +51,9 @@ class Wearer:
 
     def keypoints(self, side: Literal["left", "right"] = "right") -> Matrix:
         """Return the hand in its palm frame [m]. Shape (21, 3)."""
-        return hand_keypoints(self.angles(), side)
+        points = hand_keypoints(self.angles(), side)
+        points[1:, 0] += self.leap_m  # All but the wrist.
+        return points
 
     def wrist(self) -> tuple[Vector, Vector]:
         """Return where the wrist is, x forward, y left, z up [m], and its orientation, wxyz."""

@@ -17,7 +17,18 @@ class SimSwitchConfig:
         seed: Of the faults.
     """
 
-    buttons: tuple[str, ...] = ("takeover", "release", "start", "stop", "success", "failure")
+    buttons: tuple[str, ...] = (
+        "takeover",
+        "takeover_arm",
+        "takeover_hand",
+        "release",
+        "start",
+        "stop",
+        "success",
+        "failure",
+        "redo",
+        "abort",
+    )
     seed: int = 0
 
 

@@ -112,6 +112,7 @@ class TrackerConformance(StreamConformance):
     def test_the_position_is_in_metres(self, tracker: Tracker) -> None:
         assert np.linalg.norm(tracker.observe().position) < 10.0
 
+    @pytest.mark.expects_fault  # It may say in its health why it sees nothing.
     def test_lost_track_is_passed_on_as_nan(self, tracker: Tracker, faults: AnyFaults) -> None:
         faults.nan()
         tracker.clock.sleep(SETTLE_S)

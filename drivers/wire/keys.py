@@ -12,12 +12,16 @@ STATUS = "status"  # The key that stands for that answer.
 # torn apart must press nothing.
 DEFAULT_KEYS = {
     "space": "takeover",
+    "a": "takeover_arm",
+    "h": "takeover_hand",
     "r": "release",
     "enter": "start",
     "x": "stop",
     "escape": "stop",
     "s": "success",
     "f": "failure",
+    "backspace": "redo",
+    "q": "abort",
 }
 
 _ESCAPE = 0x1B

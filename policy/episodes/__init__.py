@@ -4,6 +4,7 @@ LeRobot's own reader loads what is written here; LeRobot is not needed for it,
 and neither is torch.
 """
 
+from dexhil.policy.episodes.check import check
 from dexhil.policy.episodes.episode import Episode
 from dexhil.policy.episodes.errors import (
     CorruptError,
@@ -13,9 +14,10 @@ from dexhil.policy.episodes.errors import (
     FrameError,
     StorageError,
 )
-from dexhil.policy.episodes.reader import DatasetReader, check
+from dexhil.policy.episodes.process import ProcessWriter
+from dexhil.policy.episodes.reader import DatasetReader
 from dexhil.policy.episodes.schema import Feature, Features, Source
-from dexhil.policy.episodes.writer import DatasetWriter
+from dexhil.policy.episodes.writer import DatasetWriter, EpisodeWriter
 
 __all__ = [
     "CorruptError",
@@ -24,10 +26,12 @@ __all__ = [
     "DatasetWriter",
     "Episode",
     "EpisodeError",
+    "EpisodeWriter",
     "Feature",
     "Features",
     "FeaturesError",
     "FrameError",
+    "ProcessWriter",
     "Source",
     "StorageError",
     "check",

@@ -8,6 +8,7 @@ at any moment; the other way round a kill would leave rows without metadata.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dexhil.policy.episodes import stats
+from dexhil.policy.episodes.about import VERSION
 from dexhil.policy.episodes.errors import CorruptError, FeaturesError
 from dexhil.policy.episodes.layout import (
     CHUNK_SIZE,
@@ -32,10 +34,11 @@ from dexhil.policy.episodes.layout import (
     write_json,
     write_parquet,
 )
+from dexhil.policy.episodes.pace import Pace
 from dexhil.policy.episodes.schema import Features
 from dexhil.policy.episodes.video import ENCODING, Image
 
-VERSION = "v3.0"
+log = logging.getLogger(__name__)
 
 
 class Catalogue:
@@ -45,6 +48,7 @@ class Catalogue:
         n_episodes: How many are finished.
         n_frames: Their frames together.
         repairs: What was found broken and put right, in words.
+        warnings: Which episodes added here were not recorded at the declared rate, in words.
 
     Raises:
         FeaturesError: If the dataset has other features, frame rate or robot type.
@@ -56,6 +60,7 @@ class Catalogue:
         self.n_episodes = 0
         self.n_frames = 0
         self.repairs: list[str] = []
+        self.warnings: list[str] = []
         self._layout = layout
         self._features = features
         self._fps = fps
@@ -109,7 +114,8 @@ class Catalogue:
                 for camera, images in samples.items()
             },
         }
-        row = self._row(length, task, success, episode_stats)
+        pace = Pace.of(columns.get("t_mono"))
+        row = self._row(length, task, success, pace, episode_stats)
         place = place_of(self.n_episodes)
         staged_data, staged_row = (
             self._layout.staging / n for n in ("data.parquet", "row.parquet")
@@ -118,16 +124,23 @@ class Catalogue:
         write_parquet(row, staged_row)
         if tasks is not self._tasks:
             staged_tasks = self._layout.staging / "tasks.parquet"
-            write_parquet(_tasks_table(tasks), staged_tasks)
+            write_parquet(tasks_table(tasks), staged_tasks)
             publish(staged_tasks, self._layout.tasks)
             self._tasks = tasks
         for camera, video in videos.items():
             publish(video, self._layout.video(self._features.cameras[camera], place))
         publish(staged_row, self._layout.episode(place))
         publish(staged_data, self._layout.data(place))
+        self._warn(pace)
         self._count(length, episode_stats)
         self._write_summaries()
         return self.n_episodes - 1
+
+    def _warn(self, pace: Pace | None) -> None:
+        departure = None if pace is None else pace.departure(self._fps)
+        if departure is not None:
+            self.warnings.append(f"episode {self.n_episodes}: {departure}")
+            log.warning("%s: %s", self._layout.root, self.warnings[-1])
 
     def _outcome(self, length: int, success: bool | None) -> dict[str, npt.NDArray[Any]]:
         last = np.arange(length) == length - 1
@@ -146,7 +159,12 @@ class Catalogue:
         }
 
     def _row(
-        self, length: int, task: str, success: bool | None, episode_stats: dict[str, stats.Stats]
+        self,
+        length: int,
+        task: str,
+        success: bool | None,
+        pace: Pace | None,
+        episode_stats: dict[str, stats.Stats],
     ) -> pa.Table:
         chunk, file = place_of(self.n_episodes)
         row: dict[str, pa.Array] = {
@@ -154,6 +172,8 @@ class Catalogue:
             "tasks": pa.array([[task]], pa.list_(pa.string())),
             "length": pa.array([length]),
             "success": pa.array([success], pa.bool_()),
+            "true_fps": pa.array([pace and pace.true_fps], pa.float64()),
+            "largest_gap_s": pa.array([pace and pace.largest_gap_s], pa.float64()),
             "data/chunk_index": pa.array([chunk]),
             "data/file_index": pa.array([file]),
             "dataset_from_index": pa.array([self.n_frames]),
@@ -258,7 +278,7 @@ def _stats_of(row: Mapping[str, Any], features: Features) -> dict[str, stats.Sta
     }
 
 
-def _tasks_table(tasks: Mapping[str, int]) -> pa.Table:
+def tasks_table(tasks: Mapping[str, int]) -> pa.Table:
     """Return the tasks as pandas would store them with ``task`` as the index."""
     table = pa.table({"task_index": pa.array(tasks.values(), pa.int64()), "task": list(tasks)})
     columns = [
@@ -290,13 +310,16 @@ def _require_same(path: Path, wanted: Mapping[str, Any]) -> int:
     mine = Features.from_info(found["features"])
     difference = mine.difference(Features.from_info(wanted["features"]))
     if difference is not None:
-        raise FeaturesError(f"{path}: {difference}. Record into a new dataset.")
+        raise FeaturesError(
+            f"{path}: {difference}. Record into a new dataset; dexhil dataset merge joins them."
+        )
     return int(found["total_episodes"])
 
 
 def _require_empty(layout: Layout) -> None:
     for folder in ("data", "meta", "videos"):
-        if (layout.root / folder).exists():
+        # Whoever was killed while making a new dataset left no more than statistics of nothing.
+        if set((layout.root / folder).glob("*")) - {layout.stats}:
             raise CorruptError(
                 f"{layout.info}: is missing, but there is a folder {folder!r} beside it. "
                 "Name an empty folder to record into."

@@ -101,7 +101,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
             table,
             file,
             compression="snappy",
-            row_group_size=len(table),
+            row_group_size=max(1, len(table)),
             write_page_checksum=True,
         )
         _sync(file.fileno())
@@ -165,9 +165,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def publish(staged: Path, path: Path) -> None:
     """Rename a durable file into place, durably. It appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     staged.replace(path)
     sync_path(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably."""
+    if not path.exists():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_path(path.parent)
 
 
 def sync_path(path: Path) -> None:

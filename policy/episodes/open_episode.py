@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dexhil.policy.episodes.errors import CorruptError, FrameError
-from dexhil.policy.episodes.layout import publish, read_json, write_json
+from dexhil.policy.episodes.layout import publish, read_json, sync_path, write_json
 from dexhil.policy.episodes.schema import Features, may_be_absent
 from dexhil.policy.episodes.video import Image, VideoEncoder, read_frames
 
 Record = npt.NDArray[np.void]  # One frame: a scalar array of ``Features.frame_dtype``.
 
-_HEADER = "episode.json"
+HEADER = "episode.json"
 _FRAMES = "frames.bin"
 
 
@@ -75,6 +75,13 @@ class OpenEpisode:
         """Return sampled images by camera, once finished."""
         return {camera: encoder.samples for camera, encoder in self._encoders.items()}
 
+    def sync(self) -> None:
+        """Make what was written so far survive a power cut."""
+        sync_path(self._folder / _FRAMES)
+        for encoder in self._encoders.values():
+            encoder.sync()
+        sync_path(self._folder)
+
     def stop(self) -> None:
         """End the threads and close the files, and leave the journal on disk. Safe to repeat."""
         self._journal.close()
@@ -83,14 +90,14 @@ class OpenEpisode:
 
     def remove(self) -> None:
         """Stop, and forget the episode: a later writer finds nothing to salvage."""
-        (self._folder / _HEADER).unlink()
+        (self._folder / HEADER).unlink()
         self.stop()
 
     def _write_header(self, outcome: Mapping[str, Any]) -> None:
         header = {"episode_index": self.index, "task": self.task, **outcome}
-        staged = self._folder / f"{_HEADER}.tmp"
+        staged = self._folder / f"{HEADER}.tmp"
         write_json(header, staged)
-        publish(staged, self._folder / _HEADER)
+        publish(staged, self._folder / HEADER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +113,9 @@ class Journal:
     @classmethod
     def read(cls, folder: Path, features: Features, episode_index: int) -> "Journal | None":
         """Return the journal of that episode in ``folder``, or ``None`` if there is none."""
-        if not (folder / _HEADER).exists():
+        if not (folder / HEADER).exists():
             return None
-        header = read_json(folder / _HEADER)
+        header = read_json(folder / HEADER)
         if header["episode_index"] != episode_index:
             return None  # Killed between finishing the episode and removing its journal.
         content = (folder / _FRAMES).read_bytes()
@@ -123,7 +130,7 @@ class Journal:
 
     def remove(self) -> None:
         """Forget the episode; what else lies in the folder means nothing then."""
-        (self.folder / _HEADER).unlink()
+        (self.folder / HEADER).unlink()
 
     def frames(self) -> Iterator[tuple[Record, dict[str, Image]]]:
         """Yield the frames that are whole: row and every camera."""

@@ -8,12 +8,14 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from dexhil.policy.episodes.catalogue import VERSION
+from dexhil.policy.episodes.about import About
 from dexhil.policy.episodes.episode import Episode
 from dexhil.policy.episodes.errors import CorruptError, DatasetError
 from dexhil.policy.episodes.layout import Layout, read_json, read_parquet
-from dexhil.policy.episodes.schema import Features, from_table
-from dexhil.policy.episodes.video import Image, count_frames, read_frames
+from dexhil.policy.episodes.schema import from_table
+from dexhil.policy.episodes.video import Image, read_frames
+
+_OPTIONAL = ("success", "true_fps", "largest_gap_s")  # LeRobot's own datasets have none of them.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,8 @@ class EpisodeEntry:
         length: Its frames.
         task: What the robot was asked to do.
         success: Whether it did; ``None`` if nobody said.
+        true_fps: Frames per second by their stamps; ``None`` if that was not noted.
+        largest_gap_s: Longest time between two frames by their stamps [s]; likewise.
         place: (chunk_index, file_index) of its data file.
         videos: By video feature: (chunk_index, file_index) and where it starts there [s].
     """
@@ -33,6 +37,8 @@ class EpisodeEntry:
     length: int
     task: str
     success: bool | None
+    true_fps: float | None
+    largest_gap_s: float | None
     place: tuple[int, int]
     videos: Mapping[str, tuple[tuple[int, int], float]]
 
@@ -53,22 +59,9 @@ class DatasetReader:
 
     def __init__(self, root: Path | str) -> None:
         self._layout = Layout(Path(root))
-        if not self._layout.info.exists():
-            raise DatasetError(f"{root}: holds no dataset (no meta/info.json).")
-        info = read_json(self._layout.info)
-        if info.get("codebase_version") != VERSION:
-            raise DatasetError(
-                f"{self._layout.info}: version is {info.get('codebase_version')!r}, "
-                f"expected {VERSION!r}."
-            )
-        try:
-            self.features = Features.from_info(info["features"])
-            self.fps: int = info["fps"]
-            self.robot_type: str = info["robot_type"]
-            total: int = info["total_episodes"]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CorruptError(f"{self._layout.info}: {error} is missing or of no use.") from error
-        self.episodes = self._finished(total)
+        about = About.read(root)
+        self.features, self.fps, self.robot_type = about.features, about.fps, about.robot_type
+        self.episodes = self._finished(about.n_episodes)
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -119,28 +112,6 @@ class DatasetReader:
                 return
         raise CorruptError(f"{path}: has {n} frames of episode {index}, expected {entry.length}.")
 
-    def problems(self) -> list[str]:
-        """Return what is wrong with the files, in words; empty if all is well."""
-        found = []
-        n_frames: dict[Path, int] = {}
-        for entry in self.episodes:
-            try:
-                self.episode(entry.index)
-            except CorruptError as error:
-                found.append(str(error))
-            for key, (place, _) in entry.videos.items():
-                path = self._layout.video(key, place)
-                n_frames[path] = n_frames.get(path, 0) + entry.length
-        for path, expected in n_frames.items():
-            try:
-                counted = count_frames(path)
-            except CorruptError as error:
-                found.append(str(error))
-            else:
-                if counted != expected:
-                    found.append(f"{path}: has {counted} frames, expected {expected}.")
-        return found
-
     def _entry(self, index: int) -> EpisodeEntry:
         if not 0 <= index < len(self):
             raise IndexError(f"Episode {index}: the dataset has {len(self)}.")
@@ -150,7 +121,7 @@ class DatasetReader:
         paths = sorted(self._layout.root.glob("meta/episodes/chunk-*/file-*.parquet"))
         entries: list[EpisodeEntry] = []
         for path in paths:
-            for row in read_parquet(path, self._columns(), optional=["success"]).to_pylist():
+            for row in read_parquet(path, self._columns(), optional=_OPTIONAL).to_pylist():
                 entry = self._to_entry(row)
                 if entry.index != len(entries):
                     raise CorruptError(
@@ -187,7 +158,7 @@ class DatasetReader:
             index=row["episode_index"],
             length=row["length"],
             task=row["tasks"][0],
-            success=row.get("success"),
+            **{name: row.get(name) for name in _OPTIONAL},
             place=(row["data/chunk_index"], row["data/file_index"]),
             videos={
                 key: (
@@ -197,11 +168,3 @@ class DatasetReader:
                 for key in self.features.cameras.values()
             },
         )
-
-
-def check(root: Path | str) -> list[str]:
-    """Return what is wrong with a dataset, in words; empty if all is well."""
-    try:
-        return DatasetReader(root).problems()
-    except DatasetError as error:
-        return [str(error)]

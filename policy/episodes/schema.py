@@ -26,8 +26,8 @@ _NUMERIC = frozenset(("bool", "int64", "float32", "float64"))
 
 
 def may_be_absent(name: str) -> bool:
-    """Whether a column is NaN in every element when its author was silent or its device is none."""
-    return name in {"action.policy", "action.human"} or name.startswith("age.")
+    """Whether a column may be NaN in every element: nobody spoke, no device, or recorded before."""
+    return name in {"action.policy", "action.human"} or name.startswith(("age.", "authority."))
 
 
 class Source(IntEnum):
@@ -249,6 +249,8 @@ def _check(name: str, feature: Feature) -> None:
 _TAKEOVER = {
     "intervention": _scalar("bool"),
     "authority": _scalar("float32"),
+    "authority.arm": _scalar("float32"),
+    "authority.hand": _scalar("float32"),
     "source": _scalar("int64"),
     "mode": _scalar("int64"),
     "segment_index": _scalar("int64"),

@@ -73,11 +73,22 @@ class VideoEncoder:
         self._raise_error()
         self._queue.put(image.copy())
 
+    def sync(self) -> None:
+        """Make what was encoded so far survive a power cut."""
+        if self._path.exists():  # It is made with the first frame.
+            sync_path(self._path)
+
     def finish(self, path: Path, n_frames: int) -> None:
         """Write the first ``n_frames`` frames to ``path``, durably."""
         self.stop()
         self._raise_error()
-        with _as_os_error(), av.open(self._path) as source, av.open(path, "w") as target:
+        # The index in front: a copy that was cut short then still shows its first frames.
+        options = {"movflags": "faststart"}
+        with (
+            _as_os_error(),
+            av.open(self._path) as source,
+            av.open(path, "w", options=options) as target,
+        ):
             stream = source.streams.video[0]
             copied = target.add_stream_from_template(stream)
             for k, packet in enumerate(source.demux(stream)):
@@ -126,19 +137,6 @@ def _as_os_error() -> Iterator[None]:
         yield
     except av.FFmpegError as error:
         raise OSError(error.errno, error.strerror) from error
-
-
-def count_frames(path: Path) -> int:
-    """Return the number of frames that the file's header declares.
-
-    Raises:
-        CorruptError: If the file is missing or no video.
-    """
-    try:
-        with av.open(path) as container:
-            return int(container.streams.video[0].frames)
-    except (OSError, av.FFmpegError, IndexError) as error:
-        raise CorruptError(f"{path}: cannot be read as video ({error}).") from error
 
 
 def read_frames(path: Path, *, start_s: float = 0.0) -> Iterator[Image]:

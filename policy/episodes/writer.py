@@ -12,14 +12,51 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+from dexhil.policy.episodes.about import About
 from dexhil.policy.episodes.catalogue import Catalogue
 from dexhil.policy.episodes.errors import DatasetError, EpisodeError, FeaturesError, StorageError
-from dexhil.policy.episodes.layout import Layout, storing
-from dexhil.policy.episodes.open_episode import Journal, OpenEpisode, check_images, to_record
+from dexhil.policy.episodes.layout import Layout, make_folder, storing
+from dexhil.policy.episodes.open_episode import (
+    Journal,
+    OpenEpisode,
+    Record,
+    check_images,
+    to_record,
+)
 from dexhil.policy.episodes.schema import Features
 from dexhil.policy.episodes.video import Image
+
+_RESERVE_BYTES = 32 * 2**20  # Of disk: more than all cameras fill between two looks.
+
+
+class EpisodeWriter(Protocol):
+    """What records episodes: `DatasetWriter`, or `ProcessWriter` in a process of its own."""
+
+    @property
+    def repairs(self) -> tuple[str, ...]: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def n_episodes(self) -> int: ...
+    @property
+    def n_frames(self) -> int: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+    def begin_episode(self, task: str) -> None: ...
+    def add_frame(
+        self, frame: Mapping[str, Any], images: Mapping[str, Image] | None = None
+    ) -> None: ...
+    def end_episode(self, success: bool | None = None) -> int: ...
+    def discard_episode(self) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class DatasetWriter:
@@ -52,11 +89,23 @@ class DatasetWriter:
         self._open: OpenEpisode | None = None
         self._lock: int | None = None
         with self._guarded(closing_on=BaseException):
-            self._layout.root.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self._layout.root)
+            make_folder(self._layout.root)
+            self._lock = lock(self._layout.root)
             self._set_journal_aside()
             self._catalogue = Catalogue(self._layout, features, self._fps, robot_type)
             self._salvage()
+
+    @classmethod
+    def reopen(cls, root: Path | str) -> Self:
+        """Open a dataset that is there, as it describes itself; what a kill left is put right.
+
+        Raises:
+            DatasetError: If there is none, or another writer has it open.
+            CorruptError: If a finished episode there is damaged.
+            StorageError: If the disk refuses a write.
+        """
+        about = About.read(root)
+        return cls(root, about.features, about.fps, about.robot_type)
 
     @property
     def repairs(self) -> tuple[str, ...]:
@@ -64,9 +113,19 @@ class DatasetWriter:
         return tuple(self._catalogue.repairs)
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Which episodes written here were not recorded at the declared rate, in words."""
+        return tuple(self._catalogue.warnings)
+
+    @property
     def n_episodes(self) -> int:
         """How many episodes are finished."""
         return self._catalogue.n_episodes
+
+    @property
+    def n_frames(self) -> int:
+        """How many frames the open episode has; 0 if none is open."""
+        return 0 if self._open is None else len(self._open)
 
     def __enter__(self) -> Self:
         return self
@@ -115,11 +174,40 @@ class DatasetWriter:
             FrameError: If a value does not fit. The episode goes on without the frame.
             EpisodeError: If no episode is open.
         """
-        episode = self._require_open()
+        self._require_open()
         record = to_record(self._features, frame)
         check_images(self._features, images or {})
+        self.add_record(record, images or {})
+
+    def add_record(self, record: Record, images: Mapping[str, Image]) -> None:
+        """Append a frame that `to_record` and `check_images` have passed.
+
+        Raises:
+            EpisodeError: If no episode is open.
+        """
+        episode = self._require_open()
         with self._guarded():
-            episode.add(record, images or {})
+            episode.add(record, images)
+
+    def shortage(self) -> StorageError | None:
+        """Return what to say when there is hardly more room than finishing the episode takes."""
+        staged = sum(path.stat().st_size for path in self._layout.staging.iterdir())
+        # Finishing copies the videos into their final form, and the rows into a table.
+        needed = 2 * staged + _RESERVE_BYTES
+        free = shutil.disk_usage(self._layout.root).free
+        if free >= needed:
+            return None
+        return StorageError(
+            f"{self._layout.root}: the disk is nearly full, {free / 2**20:.0f} MiB free, "
+            f"{needed / 2**20:.0f} MiB are kept for finishing the open episode. All that was "
+            "recorded is kept, unlabelled. Free some space and open the dataset again."
+        )
+
+    def sync(self) -> None:
+        """Make the open episode so far survive a power cut; a kill it survives anyway."""
+        if self._open is not None:
+            with self._guarded():
+                self._open.sync()
 
     def end_episode(self, success: bool | None = None) -> int:
         """Finish the open episode. Once this returns, it survives a kill and a power cut.
@@ -158,6 +246,9 @@ class DatasetWriter:
         with self._guarded():
             episode.remove()
             self._open = None
+
+    def flush(self) -> None:
+        """Wait until every ended episode is on disk: here it is, once ``end_episode`` returns."""
 
     def close(self) -> None:
         """Keep the open episode, unlabelled, and let go of the dataset. Safe to repeat."""
@@ -222,7 +313,7 @@ class DatasetWriter:
             shutil.rmtree(self._layout.salvage)
 
 
-def _lock(root: Path) -> int:
+def lock(root: Path) -> int:
     """Return a lock on the folder; it goes with the process, however that ends."""
     descriptor = os.open(root, os.O_RDONLY)
     try:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.models.kinematics import Kinematics
 from dexhil.retarget.errors import RetargetError
+from dexhil.retarget.kernels.net import CONTACT_M, CONTACT_WIDTH_M
 from dexhil.retarget.keypoints import TIPS
 from dexhil.retarget.learned import RESIDUAL_SHARE, Layout
-from dexhil.retarget.net_kernel import CONTACT_M, CONTACT_WIDTH_M
 from dexhil.retarget.training.torch_hand import TorchHand, tensor
 
 Inputs = Literal["joints", "tip"]

@@ -117,6 +117,26 @@ def test_unplugging_raises_as_a_vendor_library_would(faults: Faults[TrackerObser
         faults.require_link()
 
 
+def test_a_device_that_fails_says_why_to_whoever_reads_or_writes(
+    faults: Faults[TrackerObservation],
+) -> None:
+    faults.fail("protective stop")
+    with pytest.raises(RuntimeError, match="protective stop"):
+        faults.apply(sample(0))
+    with pytest.raises(RuntimeError, match="protective stop"):
+        faults.require_link()
+
+
+@pytest.mark.parametrize("back_s", [3.0, -3.0])
+def test_rewinding_moves_stamps_and_nothing_else(
+    faults: Faults[TrackerObservation], back_s: float
+) -> None:
+    faults.rewind(back_s)
+    one = faults.apply(sample(7))
+    assert one.stamp_s == sample(7).stamp_s - back_s
+    np.testing.assert_array_equal(one.position, sample(7).position)
+
+
 @pytest.mark.parametrize("knob", ["freeze", "repeat", "nan", "unplug"])
 def test_clear_mends_everything(faults: Faults[TrackerObservation], knob: str) -> None:
     faults.apply(sample(0))
@@ -124,6 +144,8 @@ def test_clear_mends_everything(faults: Faults[TrackerObservation], knob: str) -
     faults.drop(1.0)
     faults.delay(5.0)
     faults.noise(1.0)
+    faults.rewind(1.0)
+    faults.fail("protective stop")
     faults.clear()
     faults.require_link()
     one = sample(1)

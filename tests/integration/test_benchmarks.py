@@ -52,7 +52,7 @@ def test_simulation_prints_speeds_and_where_the_time_goes(
 def test_takeover_prints_jumps_within_the_aim_beside_those_of_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    main_of("takeover")(["--n", "3", "--rigs", "ur5e_leap"])
+    main_of("takeover")(["--n", "3", "--paces", "1", "--rigs", "ur5e_leap"])
     printed = capsys.readouterr().out
     assert printed.startswith("3 takeovers")
     largest = {
@@ -64,6 +64,19 @@ def test_takeover_prints_jumps_within_the_aim_beside_those_of_others(
         assert largest["ours", jump] <= aim
         assert largest["hard switch", jump] > aim
         assert largest["1 s slide", jump] > aim
+
+
+def test_takeover_on_threads_prints_latencies_and_jumps_within_the_aim(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main_of("takeover")(["--threads", "--n", "2", "--paces", "2"])
+    printed = capsys.readouterr().out
+    for part in ("arm", "hand"):
+        (words,) = table(printed, f"press to first command {part} ms")
+        assert float(words[0]) > 0.0
+    for change in ("takeover, ours", "hand back, ours"):
+        for jump, aim in (("hand rad", 0.005), ("arm mm", 0.5), ("arm deg", 0.2)):
+            assert float(table(printed, f"{change:22} {jump}")[0][2]) <= aim
 
 
 def test_task_prints_rates_and_drift(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,3 +161,15 @@ def test_a_driver_that_goes_on_regardless_has_a_problem_in_the_matrix() -> None:
     verdict, after_s = module.judge(watch, 100.5, 0.1)
     assert verdict == "held"
     assert after_s == pytest.approx(0.1)
+
+
+def test_arm_prints_who_follows_and_who_collides(capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("arm")(["--arms", "fr3", "--seconds", "3"])
+    printed = capsys.readouterr().out
+    rows = {way: table(printed, f"fr3    {way}")[0] for way in ("ours", "mink", "DLS")}
+    mean_mm, max_mm, late_ms, hardest, itself_mm, table_mm, *_ = map(float, rows["ours"])
+    assert mean_mm <= max_mm < 1.0
+    assert abs(late_ms) <= 2.0
+    assert hardest <= 20.0
+    assert min(itself_mm, table_mm) >= 5.0
+    assert all(float(rows[way][4]) < 0.0 and float(rows[way][5]) < 0.0 for way in ("mink", "DLS"))

@@ -15,6 +15,7 @@ from dexhil.drivers.glove.sim import SimGlove
 from dexhil.integration import cli, doctor
 from dexhil.integration.doctor import drivers
 from dexhil.integration.machine import Finding, Machine
+from dexhil.teleop import realtime
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,16 @@ def test_an_emulated_bus_needs_no_interface(machine: Machine) -> None:
 
 
 # -- Packages ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("allowed", "said"), [(True, "allowed"), (False, "rtprio")])
+def test_whether_loops_may_have_priority_is_told_and_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, allowed: bool, said: str
+) -> None:
+    monkeypatch.setattr(realtime, "claim_priority", lambda _: allowed)
+    (finding,) = [each for each in doctor.examine() if each.name == "real-time priority"]
+    assert finding.ok
+    assert said in finding.measured
 
 
 def test_a_package_that_is_too_old_or_missing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,10 @@ from dexhil.drivers.clock import MonotonicClock, SimClock
 from dexhil.drivers.glove.sim import relaxed_hand
 from dexhil.drivers.models.kinematics import Side
 from dexhil.integration import live
-from dexhil.integration.commands import live_attempts
 from dexhil.integration.errors import RunError
 from dexhil.integration.live import drive, make_session
-from dexhil.integration.recorder import open_dataset
 from dexhil.integration.retargeting.users import User
 from dexhil.integration.rig import build_rig
-from dexhil.policy.episodes import DatasetReader, Source
 from dexhil.retarget import HumanProportions, RetargetError
 from dexhil.retarget.calibration import Residuals
 from dexhil.retarget.keypoints import bone_lengths
@@ -52,36 +49,6 @@ def test_a_person_ends_an_attempt_with_the_pedal(rig: Path) -> None:
     assert session.mode is Mode.HOLD, "the robot holds once the attempt is over"
     assert stretch.duration_s < 19.0
     assert {"policy", "arm", "hand"} == set(stretch.loops)
-
-
-def press_until_done(switch: object, done: threading.Event) -> None:
-    """Somebody who takes over, then calls it a success, as often as it takes."""
-    while not done.wait(0.5):
-        for button in ("takeover", "success"):
-            switch.press(button)
-            switch.release(button)
-            if done.wait(1.0):
-                return
-
-
-def test_a_person_at_a_rig_records_demonstrations_until_enough_succeeded(
-    rig: Path, tmp_path: Path
-) -> None:
-    real, done = build_rig(rig, MonotonicClock(), cameras=False), threading.Event()
-    person = threading.Thread(target=press_until_done, args=(real.switch, done))
-    with real.running(), open_dataset(tmp_path, real) as writer:
-        person.start()
-        try:
-            live_attempts(real, writer, None, 2, "wave")
-        finally:
-            done.set()
-            person.join()
-    reader = DatasetReader(tmp_path)
-    episodes = [reader.episode(index) for index in range(len(reader))]
-    assert sum(episode.success is True for episode in episodes) == 2
-    assert all(episode.task == "wave" for episode in episodes)
-    assert not any(episode.intervention.any() for episode in episodes)
-    assert any((episode.columns["source"] == Source.HUMAN).any() for episode in episodes)
 
 
 def test_time_is_up_after_the_duration(rig: Path) -> None:

@@ -52,8 +52,8 @@ def make_frame(features: Features, k: int) -> Frame:
 
 
 def make_image(k: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return a grey image whose brightness tells ``k`` below 50, after H.264 too."""
-    return np.full((*SHAPE, 3), 5 * k, dtype=np.uint8)
+    """Return a grey image whose brightness tells ``k`` modulo 50, after H.264 too."""
+    return np.full((*SHAPE, 3), 5 * (k % 50), dtype=np.uint8)
 
 
 @pytest.fixture(name="make_frame")

@@ -16,7 +16,7 @@ from dexhil.policy.episodes import DatasetReader, DatasetWriter, Features, catal
 
 FPS = 20
 LENGTH = 8
-N_KILLS = 20
+N_KILLS = 10
 
 # Records for ever; frame k of episode e says 1000 e + k in its state and e in its task.
 RECORDER = """
@@ -59,7 +59,7 @@ def record_until_killed(root: Path, *, n_awaited: int, after_s: float) -> list[i
     return reported
 
 
-def test_twenty_kills_lose_no_finished_episode(tmp_path: Path) -> None:
+def test_kills_at_random_moments_lose_no_finished_episode(tmp_path: Path) -> None:
     random = np.random.default_rng(7)
     finished: set[int] = set()
     for kill in range(N_KILLS):
@@ -104,6 +104,18 @@ def kill_before_publishing(
         record(writer, features, task="second")
     finally:
         os._exit(1)
+
+
+@pytest.mark.parametrize("left", [[], ["stats.json"]])
+def test_a_kill_while_a_dataset_is_made_leaves_nothing_in_the_way(
+    tmp_path: Path, features: Features, record: Callable[..., int], left: list[str]
+) -> None:
+    (tmp_path / "meta").mkdir()
+    for name in left:
+        (tmp_path / "meta" / name).write_text("{}")
+    with DatasetWriter(tmp_path, features, FPS) as writer:
+        assert record(writer, features) == 0
+    assert check(tmp_path) == []
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

@@ -147,7 +147,7 @@ def test_a_lost_data_file_is_found(dataset: Path) -> None:
 def test_lost_metadata_is_found(dataset: Path) -> None:
     (dataset / "meta/episodes/chunk-000/file-001.parquet").unlink()
     (problem,) = check(dataset)
-    assert "holds episode 2, expected 1" in problem
+    assert "episode 1: has no metadata" in problem
 
 
 def test_a_video_of_another_length_is_found(dataset: Path) -> None:

@@ -23,6 +23,8 @@ def test_a_rig_has_the_columns_that_takeovers_need() -> None:
         "action.human",
         "intervention",
         "authority",
+        "authority.arm",
+        "authority.hand",
         "source",
         "mode",
         "segment_index",

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,28 @@ def test_images_may_be_reused_by_the_camera(
             writer.add_frame(make_frame(features, k), {"scene": buffer})
     found = [image.mean() for image in DatasetReader(tmp_path).images(0, "scene")]
     np.testing.assert_allclose(found, 20.0 * np.arange(10), atol=4)
+
+
+def test_rows_videos_and_their_folder_are_made_to_survive_a_power_cut_on_request(
+    tmp_path: Path, features: Features, add_frames: AddFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(
+        layout, "_sync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink().name)
+    )
+    with DatasetWriter(tmp_path, features, FPS) as writer:
+        writer.begin_episode("lift")
+        writer.sync()  # There is no video yet.
+        add_frames(writer, features, 4)
+        while not (tmp_path / ".staging/scene.mp4").exists():
+            time.sleep(0.01)
+        synced.clear()
+        writer.sync()
+        assert synced == ["frames.bin", "scene.mp4", ".staging"]
+        writer.end_episode()
+        synced.clear()
+        writer.sync()
+        assert synced == []
 
 
 def test_a_later_writer_goes_on(tmp_path: Path, features: Features, record: Record) -> None:
@@ -230,13 +253,41 @@ def test_another_kind_of_dataset_is_not_mixed_in(
     assert check(dataset) == []
 
 
+def test_a_dataset_from_before_a_column_was_added_is_read_but_not_extended(
+    tmp_path: Path, blind: Features, record: Record
+) -> None:
+    added = ("authority.arm", "authority.hand")
+    old = Features({name: blind[name] for name in blind if name not in added})
+    with DatasetWriter(tmp_path, old, FPS) as writer:
+        record(writer, old)
+    assert "authority.arm" not in DatasetReader(tmp_path).episode(0).columns
+    assert check(tmp_path) == []
+    with pytest.raises(FeaturesError, match=r"'authority.arm' is not in the dataset.*merge joins"):
+        DatasetWriter(tmp_path, blind, FPS)
+
+
+def test_a_dataset_is_opened_again_as_it_describes_itself(
+    dataset: Path, features: Features
+) -> None:
+    with DatasetWriter.reopen(dataset) as writer:
+        assert writer.n_episodes == 3
+    with DatasetWriter(dataset, features, FPS, "sim") as writer:
+        assert writer.n_episodes == 3
+
+
+def test_what_is_no_dataset_is_not_made_one_by_opening_it_again(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="holds no dataset"):
+        DatasetWriter.reopen(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_broken_rate_is_refused(tmp_path: Path, blind: Features) -> None:
     with pytest.raises(FeaturesError, match=r"fps is 12.5, expected a whole number"):
         DatasetWriter(tmp_path, blind, 12.5)
 
 
 def test_a_folder_of_something_else_is_not_recorded_into(tmp_path: Path, blind: Features) -> None:
-    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mine").mkdir(parents=True)
     with pytest.raises(CorruptError, match="is missing, but there is a folder 'data'"):
         DatasetWriter(tmp_path, blind, FPS)
 

@@ -16,7 +16,8 @@ from dexhil.retarget.calibration import (
     fit_person,
 )
 from dexhil.retarget.human import POSTURES, HumanProportions
-from dexhil.retarget.keypoints import MIN_HANDEDNESS, handedness
+from dexhil.retarget.kernels.bounds import MIN_HANDEDNESS
+from dexhil.retarget.keypoints import handedness
 from dexhil.retarget.lengths import MAX_OFFSET_M
 from dexhil.retarget.wearer import MIN_SAMPLES, Fingerprint, check_wearer
 

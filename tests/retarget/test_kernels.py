@@ -8,9 +8,12 @@ from hypothesis.extra import numpy as hnp
 
 from dexhil.drivers.arrays import Matrix, Vector
 from dexhil.drivers.models.kinematics import load_kinematics
-from dexhil.retarget import HumanHand, HumanProportions, Retargeter, kernels
-from dexhil.retarget.arrays import Capsules, Chains, Goals
+from dexhil.retarget import HumanHand, HumanProportions, Retargeter
 from dexhil.retarget.human import POSTURES
+from dexhil.retarget.kernels.arrays import Capsules, Chains, Goals
+from dexhil.retarget.kernels.goals import goals_of
+from dexhil.retarget.kernels.links import capsule_ends, far_apart, forward, nearest
+from dexhil.retarget.kernels.solver import add_overlaps, cholesky_solve, normal_equations, solve
 
 HANDS = ("leap", "allegro", "inspire", "shadow", "ability", "dexhand021")
 HUMAN = HumanHand()
@@ -29,23 +32,23 @@ class Problem:
         rng = np.random.default_rng(seed)
         self.retargeter = retargeter_of(hand)
         self.hand = (self.retargeter.model.chains, self.retargeter.model.capsules)
-        self.task = self.retargeter._task
+        self.task = self.retargeter._setup.task
         mixed = rng.dirichlet(np.full(len(POSTURES), 0.5))
         angles = np.tensordot(mixed, np.array(list(POSTURES.values())), axes=1)
         points = HUMAN.keypoints(angles) + rng.normal(scale=0.005, size=(21, 3))
-        self.goals: Goals = kernels.goals_of(self.task, points)
+        self.goals: Goals = goals_of(self.task, points)
         self.low, self.high = self.retargeter.model.limits.T
         self.start, self.q = rng.uniform(self.low, self.high, (2, len(self.low)))
 
     def cost(self, q: Vector) -> float:
-        return float(kernels.normal_equations(self.hand, self.task, self.goals, self.start, q)[2])
+        return float(normal_equations(self.hand, self.task, self.goals, self.start, q)[2])
 
     def overlaps(self, q: Vector) -> tuple[Matrix, Vector, float]:
         n = len(q)
-        pose = kernels.forward(self.hand[0], q)
+        pose = forward(self.hand[0], q)
         hessian, downhill = np.zeros((n, n)), np.zeros(n)
         aims = (self.task, self.goals)
-        cost = kernels.add_overlaps(self.hand, aims, pose, hessian, downhill)
+        cost = add_overlaps(self.hand, aims, pose, hessian, downhill)
         return hessian, downhill, cost
 
 
@@ -66,7 +69,7 @@ def slope_of(function: object, q: Vector, nudge: float = 1e-6) -> Vector:
 @settings(max_examples=60, deadline=None)
 def test_the_downhill_gradient_is_that_of_the_whole_cost(hand: str, seed: int) -> None:
     problem = Problem(hand, seed)
-    _, downhill, cost = kernels.normal_equations(
+    _, downhill, cost = normal_equations(
         problem.hand, problem.task, problem.goals, problem.start, problem.q
     )
     measured = slope_of(problem.cost, problem.q)
@@ -109,7 +112,7 @@ def test_links_that_meet_are_pushed_apart_along_the_slope_of_their_depth(hand: s
 @settings(max_examples=60, deadline=None)
 def test_the_hessian_is_positive_definite(hand: str, seed: int) -> None:
     problem = Problem(hand, seed)
-    lower, _, _ = kernels.normal_equations(
+    lower, _, _ = normal_equations(
         problem.hand, problem.task, problem.goals, problem.start, problem.q
     )
     whole = np.tril(lower) + np.tril(lower, -1).T
@@ -130,7 +133,7 @@ def test_a_solve_never_makes_it_worse_and_never_leaves_the_box(
         [np.maximum(problem.low, start - reach), np.minimum(problem.high, start + reach)]
     )
     q = start.copy()
-    assert kernels.solve(problem.hand, problem.task, problem.goals, q, box)
+    assert solve(problem.hand, problem.task, problem.goals, q, box)
     assert problem.cost(q) <= problem.cost(start)
     assert (q >= box[0]).all()
     assert (q <= box[1]).all()
@@ -142,10 +145,8 @@ def test_after_enough_steps_only_joints_at_a_bound_still_want_to_move(hand: str)
         problem = Problem(hand, seed)
         q, box = problem.start.copy(), np.array([problem.low, problem.high])
         task = problem.task._replace(steps=300)
-        assert kernels.solve(problem.hand, task, problem.goals, q, box)
-        _, downhill, _ = kernels.normal_equations(
-            problem.hand, task, problem.goals, problem.start, q
-        )
+        assert solve(problem.hand, task, problem.goals, q, box)
+        _, downhill, _ = normal_equations(problem.hand, task, problem.goals, problem.start, q)
         at_low, at_high = q <= problem.low, q >= problem.high
         assert np.abs(downhill[~at_low & ~at_high]).max() < 1e-6
         assert (downhill[at_low] <= 1e-6).all()
@@ -157,10 +158,10 @@ def test_a_solve_that_cannot_be_done_says_so_and_moves_nothing() -> None:
     box = np.array([problem.low, problem.high])
     q = problem.start.copy()
     task = problem.task._replace(damping=-1.0)
-    assert not kernels.solve(problem.hand, task, problem.goals, q, box)
+    assert not solve(problem.hand, task, problem.goals, q, box)
     np.testing.assert_array_equal(q, problem.start)
     goals = problem.goals._replace(tips=np.full_like(problem.goals.tips, np.nan))
-    assert not kernels.solve(problem.hand, problem.task, goals, q, box)
+    assert not solve(problem.hand, problem.task, goals, q, box)
     np.testing.assert_array_equal(q, problem.start)
 
 
@@ -171,7 +172,7 @@ def test_equations_are_solved_from_the_lower_triangle_alone(n: int, seed: int) -
     matrix = root @ root.T + np.eye(n)
     vector = rng.normal(size=n)
     lower, solution = np.tril(matrix) + np.triu(rng.normal(size=(n, n)), 1), vector.copy()
-    assert kernels.cholesky_solve(lower, solution)
+    assert cholesky_solve(lower, solution)
     np.testing.assert_allclose(solution, np.linalg.solve(matrix, vector), rtol=1e-7, atol=1e-9)
 
 
@@ -181,7 +182,7 @@ def test_a_matrix_that_is_not_positive_definite_is_told(n: int, seed: int, bad: 
     turn, _ = np.linalg.qr(rng.normal(size=(n, n)))
     values = rng.uniform(0.5, 2.0, n)
     values[int(rng.integers(n))] = bad if bad else -1e-6
-    assert not kernels.cholesky_solve((turn * values) @ turn.T, np.ones(n))
+    assert not cholesky_solve((turn * values) @ turn.T, np.ones(n))
 
 
 # -- Round links -----------------------------------------------------------------
@@ -246,7 +247,7 @@ def two_axes(draw: st.DrawFn) -> Matrix:
 @settings(max_examples=400, deadline=None)
 def test_the_nearest_points_of_two_axes_are_the_nearest(ends: Matrix) -> None:
     points = np.empty((2, 3))
-    distance = kernels.nearest(ends, 0, 1, points)
+    distance = nearest(ends, 0, 1, points)
     # Axes within 30 microradians count as parallel.
     assert distance == pytest.approx(plain_distance(ends), abs=2e-5)
     assert distance == pytest.approx(np.linalg.norm(points[0] - points[1]), abs=1e-12)
@@ -259,7 +260,7 @@ def test_the_nearest_points_of_two_axes_are_the_nearest(ends: Matrix) -> None:
 @settings(max_examples=100, deadline=None)
 def test_two_axes_are_as_far_from_each_other_either_way(ends: Matrix) -> None:
     points = np.empty((2, 3))
-    there, back = (kernels.nearest(ends, a, b, points) for a, b in ((0, 1), (1, 0)))
+    there, back = (nearest(ends, a, b, points) for a, b in ((0, 1), (1, 0)))
     assert there == pytest.approx(back, abs=2e-5)
 
 
@@ -269,14 +270,14 @@ def test_capsules_that_overlap_are_never_called_far_apart(
     ends: Matrix, radii: tuple[float, float]
 ) -> None:
     both = capsules(np.array(radii), ends, [(0, 1)])
-    depth = sum(radii) - kernels.nearest(ends, 0, 1, np.empty((2, 3)))
+    depth = sum(radii) - nearest(ends, 0, 1, np.empty((2, 3)))
     assume(depth > 1e-12)
-    assert not kernels.far_apart(both, ends, 0, 1)
+    assert not far_apart(both, ends, 0, 1)
 
 
 def test_capsules_far_from_each_other_are_called_so() -> None:
     ends = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.04], [0.1, 0.0, 0.0], [0.1, 0.0, 0.04]])
-    assert kernels.far_apart(capsules(np.array([0.01, 0.01]), ends, []), ends, 0, 1)
+    assert far_apart(capsules(np.array([0.01, 0.01]), ends, []), ends, 0, 1)
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.002, 0.012])
@@ -299,10 +300,10 @@ def test_spheres_part_where_there_is_a_side_and_no_pinch_in_the_way(
     spheres = capsules(np.array([0.005, 0.005]), np.repeat(arms, 2, axis=0), [(0, 1)])
     spheres = spheres._replace(pinches=np.array([pinch]))
     goals = Problem("leap", 0).goals._replace(contacts=np.array([0.0, 0.5, 0.0, 0.0]))
-    task = retargeter_of("leap")._task._replace(overlap_weight=2.0, allowed_overlap=0.001)
+    task = retargeter_of("leap")._setup.task._replace(overlap_weight=2.0, allowed_overlap=0.001)
     hessian, downhill = np.zeros((2, 2)), np.zeros(2)
-    pose = kernels.forward(chains, np.zeros(2))
-    cost = kernels.add_overlaps((chains, spheres), (task, goals), pose, hessian, downhill)
+    pose = forward(chains, np.zeros(2))
+    cost = add_overlaps((chains, spheres), (task, goals), pose, hessian, downhill)
     depth = 0.009 - gap if 0.0 < gap < 0.009 else 0.0
     assert cost == pytest.approx(share * 2.0 * depth**2)
     pushed = share * 2.0 * depth * 0.05
@@ -332,8 +333,8 @@ def test_links_of_different_fingers_may_not_meet_but_thumb_and_finger_may_pinch(
 def test_ends_of_capsules_move_with_their_links(hand: str) -> None:
     problem = Problem(hand, 1)
     chains, links = problem.hand
-    pose = kernels.forward(chains, problem.q)
-    ends = kernels.capsule_ends(links, pose).reshape(-1, 2, 3)
+    pose = forward(chains, problem.q)
+    ends = capsule_ends(links, pose).reshape(-1, 2, 3)
     for row, start, end, placed in zip(links.rows, links.starts, links.ends, ends, strict=True):
         rotation, origin = pose.rotations[row], pose.origins[row]
         np.testing.assert_allclose(placed, [rotation @ start + origin, rotation @ end + origin])
@@ -347,15 +348,15 @@ def goals_at(gap: float, *, touch_gap: float = 0.0) -> Goals:
     human = HumanProportions(
         reaches=HUMAN.proportions.reaches, touch_gaps=np.array([touch_gap, 0.0, 0.0, 0.0])
     )
-    task = Retargeter(load_kinematics("leap"), human=human)._task
+    task = Retargeter(load_kinematics("leap"), human=human)._setup.task
     points = HUMAN.keypoints(POSTURES["relaxed"])
     points[8] = points[4] + np.array([0.0, 0.0, gap])
-    goals: Goals = kernels.goals_of(task, points)
+    goals: Goals = goals_of(task, points)
     return goals
 
 
 def test_a_pair_far_apart_is_a_scaled_vector_and_one_in_contact_is_a_touch() -> None:
-    task = retargeter_of("leap")._task
+    task = retargeter_of("leap")._setup.task
     far, near = goals_at(0.08), goals_at(0.002)
     np.testing.assert_allclose(far.pairs[1], [0.0, 0.0, 0.08 * task.scales.mean()], atol=1e-6)
     assert far.contacts[1] < 1e-3

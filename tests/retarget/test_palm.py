@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dexhil.drivers.arrays import Matrix
-from dexhil.retarget import HumanHand, kernels, palm
+from dexhil.retarget import HumanHand
 from dexhil.retarget.human import POSTURES
+from dexhil.retarget.kernels import palm
+from dexhil.retarget.kernels.goals import human_flexion
 from dexhil.retarget.keypoints import PARENTS
 
 HUMAN = HumanHand()
@@ -18,14 +20,14 @@ POINTS = hnp.arrays(np.float64, (21, 3), elements=st.floats(-1.0, 1.0))
 def test_flexion_is_the_angle_of_each_finger_joint(bends: Matrix) -> None:
     angles = np.zeros((5, 4))
     angles[1:, 1:] = bends
-    flexion = kernels.human_flexion(HUMAN.keypoints(angles)).reshape(5, 3)
+    flexion = human_flexion(HUMAN.keypoints(angles)).reshape(5, 3)
     np.testing.assert_allclose(flexion[1:], bends, atol=1e-9)
 
 
 def test_flexion_is_seen_from_the_side_so_that_spreading_is_none() -> None:
     angles = np.zeros((5, 4))
     angles[1:, 0] = (0.3, 0.1, -0.2, -0.4)
-    flexion = kernels.human_flexion(HUMAN.keypoints(angles)).reshape(5, 3)
+    flexion = human_flexion(HUMAN.keypoints(angles)).reshape(5, 3)
     np.testing.assert_allclose(flexion[1:], 0.0, atol=1e-12)
 
 

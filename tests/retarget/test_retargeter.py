@@ -192,9 +192,12 @@ def test_a_bad_frame_raises_and_leaves_no_trace() -> None:
 
 
 def test_a_solver_that_fails_says_so() -> None:
+    from dexhil.retarget.kernels.held import hold
+
     retargeter = Retargeter(load_kinematics("leap"))
     before = retargeter.retarget(HUMAN.keypoints(POSTURES["open"]))
-    retargeter._task = retargeter._task._replace(damping=-1.0)  # Nothing to solve.
+    task = retargeter._setup.task._replace(damping=-1.0)  # Nothing to solve.
+    retargeter._held = hold(retargeter._setup._replace(task=task))
     with pytest.raises(RetargetError, match="solver failed"):
         retargeter.retarget(HUMAN.keypoints(POSTURES["fist"]))
     np.testing.assert_array_equal(retargeter._q, before)
@@ -338,8 +341,8 @@ numba.core.caching.CacheImpl._locator_classes = []
 numba.core.caching.CompileResultCacheImpl._locator_classes = []
 from dexhil.retarget import HumanHand
 import numpy as np
-from dexhil.retarget import kernels
+from dexhil.retarget.kernels import links
 assert HumanHand().keypoints(np.zeros((5, 4))).shape == (21, 3)
-assert type(kernels.forward._cache).__name__ == "NullCache", "the cache was found after all"
+assert type(links.forward._cache).__name__ == "NullCache", "the cache was found after all"
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

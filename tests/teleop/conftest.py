@@ -109,7 +109,7 @@ class ConstantPolicy:
 class Bench:
     """One session on fake devices, with an operator who never holds still."""
 
-    def __init__(self, clock=None, policy=lambda _: None, seed=0, **options):
+    def __init__(self, clock=None, policy=lambda _: None, seed=0, cameras=None, **options):
         self.clock = clock or SimClock()
         self.arm = FakeArm(
             self.clock,
@@ -158,6 +158,7 @@ class Bench:
             glove=self.glove,
             tracker=self.tracker,
             switch=self.switch,
+            cameras=cameras,
             retargeter=LinearRetargeter(),
             ik=self.ik,
             config=self.config,

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dexhil.teleop import se3
-from dexhil.teleop.errors import TeleopError
+from dexhil.teleop.errors import KinematicsError, TeleopError
 from dexhil.teleop.mapping import ArmMapping, HandMapping
 
 vectors = arrays(np.float64, 3, elements=st.floats(-1, 1))
@@ -57,6 +57,62 @@ def test_anchoring_again_continues_from_there(x, pose_ee, cube, moved):
     reached = mapping.target(moved)
     mapping.anchor(reached, cube)
     np.testing.assert_allclose(mapping.target(cube), reached, atol=1e-11)
+
+
+scales = st.floats(0.1, 3.0)
+few = settings(max_examples=30)
+
+
+def scaled(scale, x, pose_ee, pose_cube):
+    mapping = ArmMapping(x, scale)
+    mapping.anchor(pose_ee, pose_cube)
+    return mapping
+
+
+@few
+@given(poses, poses, poses, poses)
+def test_a_scale_of_1_is_equation_3_as_published(x, pose_ee, cube, moved):
+    target = scaled(1.0, x, pose_ee, cube).target(moved)
+    published = pose_ee @ se3.inverse(x) @ se3.inverse(cube) @ moved @ x
+    np.testing.assert_allclose(target, published, atol=1e-13)
+
+
+@few
+@given(scales, poses, poses, poses, poses)
+def test_a_scale_stretches_the_way_from_the_anchor_and_turns_nothing(
+    scale, x, pose_ee, cube, moved
+):
+    plain = anchored(x, pose_ee, cube).target(moved)
+    target = scaled(scale, x, pose_ee, cube).target(moved)
+    way, plain_way = (pose[:3, 3] - pose_ee[:3, 3] for pose in (target, plain))
+    np.testing.assert_allclose(way, scale * plain_way, atol=1e-12)
+    np.testing.assert_array_equal(target[:3, :3], plain[:3, :3])
+
+
+@few
+@given(scales, poses, poses, poses, vectors)
+def test_a_scaled_motion_moves_scale_times_as_far_at_every_moment(scale, x, pose_ee, moved, motion):
+    mapping = scaled(scale, x, pose_ee, np.eye(4))
+    before, after = (mapping.target(moved @ se3.make_pose(k * motion)) for k in (1.0, 1.001))
+    length = np.linalg.norm(after[:3, 3] - before[:3, 3])
+    assert length == pytest.approx(scale * 0.001 * np.linalg.norm(motion), abs=1e-12)
+
+
+@few
+@given(scales, poses, poses, poses, poses)
+def test_clutched_out_the_cube_may_go_anywhere_and_pressing_again_jumps_nowhere(
+    scale, x, pose_ee, released, again
+):
+    mapping = scaled(scale, x, pose_ee, np.eye(4))
+    reached = mapping.target(released)
+    mapping.anchor(reached, again)  # The cube went there while nobody followed it.
+    np.testing.assert_allclose(mapping.target(again), reached, atol=1e-11)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.09, 3.1, -1.0, np.nan, np.inf])
+def test_a_scale_nobody_can_mean_is_refused(scale):
+    with pytest.raises(KinematicsError, match=r"allowed 0\.1 to 3"):
+        ArmMapping(np.eye(4), scale)
 
 
 def test_a_mapping_without_an_anchor_maps_nothing():

@@ -1,3 +1,5 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 from dexhil.drivers.errors import FaultError
 from dexhil.teleop import se3
 from dexhil.teleop.errors import DoubtError
-from dexhil.teleop.safety import FrozenMonitor, Limiter, Watch, Workspace
+from dexhil.teleop.monitors import FrozenMonitor
+from dexhil.teleop.safety import Limiter, Watch, Workspace
 
 LIMITS = np.tile([-2.0, 2.0], (3, 1))
 STEP = np.array([0.1, 0.2, 0.3])
@@ -34,7 +37,7 @@ def outside_by(joints):
 @pytest.mark.parametrize("together", [True, False])
 @given(anything, inside)
 def test_whatever_is_asked_what_is_allowed_is_safe(together, target, last):
-    limiter = Limiter("arm", LIMITS, STEP, together=together, workspace=BOX)
+    limiter = Limiter("arm", LIMITS, STEP, together=together, guards={"workspace": BOX})
     if not np.isfinite(target).all():
         with pytest.raises(DoubtError, match="arm: the target is not finite at"):
             limiter.limit(target, last)
@@ -65,7 +68,7 @@ def test_an_arm_keeps_its_path_and_fingers_do_not_wait_for_each_other():
 
 
 def test_limits_that_were_hit_are_named_and_counted():
-    limiter = Limiter("arm", LIMITS, np.full(3, 5.0), together=True, workspace=BOX)
+    limiter = Limiter("arm", LIMITS, np.full(3, 5.0), together=True, guards={"workspace": BOX})
     limited = limiter.limit(np.array([0.0, 9.0, 0.0]), np.zeros(3))
     assert limited.limits == {"position", "workspace"}
     limiter.limit(np.array([0.0, 0.0, -9.0]), np.array([0.0, 0.0, 1.9]))
@@ -85,27 +88,44 @@ def test_a_palm_that_starts_outside_may_come_in_but_not_go_farther_out():
     assert straight.largest_step(start, np.array([1.7, 0.0, 0.0]))[0] <= 1.5
 
 
+@given(anything.filter(lambda v: np.isfinite(v).all()), inside)
+def test_a_step_that_was_made_pleases_every_guard(target, last):
+    """Two boxes of which each alone may shorten the step into a place the other forbids."""
+    shifted = Workspace(np.full(3, -0.4), np.full(3, 0.7), bent)
+    limiter = Limiter(
+        "arm", LIMITS, STEP, together=True, guards={"workspace": BOX, "collision": shifted}
+    )
+    limited = limiter.limit(target, last)
+    for box in (BOX, shifted):
+        palm, start = bent(limited.joint_positions)[:3, 3], bent(last)[:3, 3]
+        assert (palm >= np.minimum(box.low, start)).all()
+        assert (palm <= np.maximum(box.high, start)).all()
+    assert limited.limits <= {"position", "velocity", "workspace", "collision"}
+
+
+def test_guards_that_never_agree_stop_the_step_and_are_named():
+    class Half:
+        def largest_step(self, start, end):
+            return start + 0.5 * (end - start)
+
+    limiter = Limiter(
+        "arm", LIMITS, STEP, together=True, guards={"workspace": Half(), "collision": Half()}
+    )
+    limited = limiter.limit(np.full(3, 0.1), np.zeros(3))
+    np.testing.assert_array_equal(limited.joint_positions, 0.0)
+    assert limited.limits == {"workspace", "collision"}
+
+
+@given(inside, inside, inside)
+def test_a_command_leads_its_joint_by_no_more_than_allowed(target, last, measured):
+    limiter = Limiter("hand", LIMITS, np.full(3, 10.0), together=False, lead=0.2)
+    allowed = limiter.limit(target, last, measured).joint_positions
+    assert (np.abs(allowed - measured) <= 0.2 + 1e-12).all()
+
+
 def test_a_wrong_shape_is_a_doubt():
     with pytest.raises(DoubtError, match=r"shape \(2,\), expected \(3,\)"):
         Limiter("arm", LIMITS, STEP, together=True).limit(np.zeros(2), np.zeros(3))
-
-
-def test_equal_samples_under_fresh_stamps_are_frozen_after_the_allowed_run():
-    monitor = FrozenMonitor(max_samples=5, max_duration_s=10.0)
-    assert [monitor.update(float(k), b"same") for k in range(7)] == [False] * 5 + [True] * 2
-    assert not monitor.update(8.0, b"other")
-
-
-def test_equal_samples_are_frozen_after_the_allowed_time():
-    monitor = FrozenMonitor(max_samples=100, max_duration_s=0.5)
-    assert not monitor.update(0.0, b"same")
-    assert not monitor.update(0.5, b"same")
-    assert monitor.update(0.6, b"same")
-
-
-def test_reading_one_sample_often_does_not_make_it_frozen():
-    monitor = FrozenMonitor(max_samples=2, max_duration_s=0.5)
-    assert not any(monitor.update(1.0, b"same") for _ in range(100))
 
 
 @dataclass
@@ -153,6 +173,34 @@ def test_a_fresh_finite_sample_is_trusted():
 def test_a_sample_that_cannot_be_trusted_says_why(answer, reason):
     with pytest.raises(DoubtError, match=reason):
         watch(answer).require(1.0)
+
+
+@pytest.mark.parametrize("back_s", [1e-6, 0.1])
+def test_a_clock_that_steps_back_is_not_trusted_once_however_little(back_s):
+    sensor = watch(Sample(1.0, np.zeros(3)))
+    sensor.require(1.0)
+    sensor._device.answer = Sample(1.0 - back_s, np.zeros(3))
+    with pytest.raises(DoubtError, match="stepped back by"):
+        sensor.require(1.0)
+    sensor._device.answer = Sample(1.01, np.zeros(3))
+    sensor.require(1.01)
+
+
+def test_two_loops_that_look_at_once_never_see_time_go_back():
+    """The newer sample must not be stored before the older one is judged."""
+    reads = iter(range(100_000))
+
+    class Slow:
+        def observe(self, max_age_s=None):
+            del max_age_s
+            stamp_s = 1.0 + 1e-6 * next(reads)
+            time.sleep(0.0)  # Lets the other thread overtake.
+            return Sample(stamp_s, np.zeros(3))
+
+    sensor = Watch(Slow(), max_age_s=10.0)
+    with ThreadPoolExecutor(2) as pool:
+        looks = [pool.submit(lambda: [sensor.require(1.0) for _ in range(2000)]) for _ in "ab"]
+    assert all(len(look.result()) == 2000 for look in looks)
 
 
 def test_nothing_is_trusted_before_it_was_looked_at():

@@ -1,11 +1,19 @@
+import bisect
+import gc
+import os
+import sys
 import threading
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dexhil.drivers.clock import SimClock
+from dexhil.teleop import realtime
 from dexhil.teleop.errors import ScheduleError
-from dexhil.teleop.schedule import Loop, run_events, run_threads
+from dexhil.teleop.schedule import Loop, _keep_time, run_events, run_threads
 
 
 def recording(log, name, rate_hz, clock):
@@ -90,24 +98,76 @@ def stopping_after(n, stop):
     return tick
 
 
-@pytest.mark.parametrize("spin_s", [0.0, 0.001])
-def test_threads_run_their_loops_and_are_joined(spin_s):
+def test_threads_run_their_loops_and_are_joined():
     stop, slow_ticks = threading.Event(), []
     loops = [
         Loop("fast", 200, stopping_after(20, stop)),
         Loop("slow", 50, lambda: slow_ticks.append(threading.current_thread())),
     ]
-    run_threads(loops, stop, spin_s=spin_s)
+    run_threads(loops, stop)
     assert loops[0].stats.ticks == 20
     assert slow_ticks
     assert not any(thread.is_alive() for thread in slow_ticks)
 
 
-def test_no_tick_is_early():
+def test_a_loop_that_sleeps_for_minutes_hears_that_the_run_is_over():
     stop = threading.Event()
-    loop = Loop("a", 500, stopping_after(30, stop))
-    run_threads([loop], stop)
-    assert loop._timing._lateness[:30].min() >= 0.0
+    run_threads([Loop("fast", 100, stopping_after(3, stop)), Loop("slow", 0.01, int)], stop)
+    assert stop.is_set()  # Reached only if the slow loop was not slept out.
+
+
+class Machine:
+    """A clock on a machine that oversleeps and is busy for as long as it is told."""
+
+    def __init__(self, oversleeps_s, busy_s, stop):
+        self.time_s, self.stop = 1000.0, stop
+        self.oversleeps_s, self.busy_s = iter(oversleeps_s), iter(busy_s)
+        self.starts = []
+
+    def now_s(self):
+        return self.time_s
+
+    def sleep(self, duration_s):
+        self.time_s += duration_s + next(self.oversleeps_s, 0.0)
+
+    def tick(self):
+        self.starts.append(self.time_s)
+        busy_s = next(self.busy_s, None)
+        if busy_s is None:
+            self.stop.set()
+        else:
+            self.time_s += busy_s
+
+
+stalls = st.lists(st.floats(0.0, 0.5) | st.just(0.0), max_size=12)
+
+
+@given(oversleeps_s=stalls, busy_s=stalls, rate_hz=st.sampled_from([20, 30, 90]))
+def test_no_deadline_passes_without_a_tick_or_a_count(oversleeps_s, busy_s, rate_hz):
+    stop = threading.Event()
+    machine = Machine(oversleeps_s, busy_s, stop)
+    loop = Loop("a", rate_hz, machine.tick)
+    _keep_time(loop, stop, machine, 1000.0)
+    deadlines_s = [1000.0 + float(n * loop.period) for n in range(1200)]
+    numbers = [bisect.bisect_right(deadlines_s, start_s) - 1 for start_s in machine.starts]
+    assert numbers == sorted(set(numbers)), "never two ticks for one deadline, never an early one"
+    assert loop.stats.ticks == len(numbers)
+    assert loop.stats.ticks + loop.stats.misses == numbers[-1] + 1
+    assert loop.stats.lateness_s.max < 1 / rate_hz + 1e-9
+
+
+def test_a_stall_that_ends_the_run_is_counted_too():
+    stop = threading.Event()
+    machine = Machine([], [], stop)
+
+    def tick():
+        machine.time_s += 0.1
+        stop.set()
+
+    loop = Loop("a", 100, tick)
+    _keep_time(loop, stop, machine, 1000.0)
+    assert loop.stats.ticks == 1
+    assert loop.stats.misses == 9
 
 
 def test_a_busy_loop_leaves_ticks_out_and_counts_them():
@@ -123,6 +183,90 @@ def test_a_busy_loop_leaves_ticks_out_and_counts_them():
     run_threads([loop], stop)
     assert loop.stats.ticks == 3
     assert loop.stats.misses >= 4
+
+
+def test_the_faster_a_loop_the_higher_its_priority_and_the_background_has_none(monkeypatch):
+    claimed = {}
+
+    def claim(rank):
+        claimed[threading.current_thread().name] = rank
+        return True
+
+    monkeypatch.setattr(realtime, "claim_priority", claim)
+    stop = threading.Event()
+    seen = {}
+
+    def noting(name, n):
+        count = iter(range(n))
+
+        def tick():
+            seen[name] = claimed.get(threading.current_thread().name)
+            if next(count, None) is None:
+                stop.set()
+
+        return tick
+
+    loops = [
+        Loop("policy", 20, noting("policy", 99)),
+        Loop("hand", 90, noting("hand", 20)),
+        Loop("arm", 30, noting("arm", 99)),
+        Loop("control", 200, noting("control", 9999), background=True),
+    ]
+    run_threads(loops, stop)
+    assert seen == {"policy": 0, "arm": 1, "hand": 2, "control": None}
+
+
+def test_whoever_may_not_have_priority_is_told_once_how_to_get_it(monkeypatch, caplog):
+    monkeypatch.setattr(realtime, "claim_priority", lambda _: False)
+    realtime.warn.cache_clear()
+    for _ in range(2):
+        stop = threading.Event()
+        run_threads([Loop("a", 100, stopping_after(2, stop))], stop)
+    told = [record.message for record in caplog.records if "rtprio" in record.message]
+    assert len(told) == 1
+
+
+def test_the_interpreter_and_its_garbage_stand_back_only_while_loops_run():
+    stop, seen = threading.Event(), []
+    sys.setswitchinterval(0.004)
+    before = (sys.getswitchinterval(), gc.isenabled(), gc.get_freeze_count())
+
+    def tick():
+        seen.append((sys.getswitchinterval(), gc.isenabled(), gc.get_freeze_count() > 0))
+        stop.set()
+
+    run_threads([Loop("a", 100, tick)], stop)
+    assert seen == [(pytest.approx(realtime.SWITCH_INTERVAL_S), False, True)]
+    assert (sys.getswitchinterval(), gc.isenabled(), gc.get_freeze_count()) == before
+    sys.setswitchinterval(0.005)
+
+
+def test_the_process_goes_before_others_only_while_loops_run(monkeypatch):
+    niceness = {}
+    monkeypatch.setattr(realtime, "_GROUP", Path("/nowhere"))
+    monkeypatch.setattr(os, "getpriority", lambda _, thread: niceness.get(thread, 3))
+    monkeypatch.setattr(
+        os, "setpriority", lambda _, thread, value: niceness.update({thread: value})
+    )
+    stop, seen = threading.Event(), []
+
+    def tick():
+        seen.append(niceness[threading.main_thread().native_id])
+        stop.set()
+
+    run_threads([Loop("a", 100, tick)], stop)
+    assert seen == [3 + realtime.NICENESS]
+    assert niceness[threading.main_thread().native_id] == 3
+
+
+def test_the_group_of_a_session_goes_first_as_well_and_back(monkeypatch, tmp_path):
+    group = tmp_path / "autogroup"
+    group.write_text("/autogroup-76 nice -9\n")
+    monkeypatch.setattr(realtime, "_GROUP", group)
+    monkeypatch.setattr(os, "setpriority", lambda *_: None)
+    with realtime.undisturbed():
+        assert group.read_text() == "-20"
+    assert group.read_text() == "-9"
 
 
 def failing(error):

@@ -147,8 +147,9 @@ def test_a_proposal_made_for_another_drive_is_dropped(driving):
     bench.press("start")
     bench.run(0.012)
     loop, n = bench.session._policy_loop, len(bench.hand.sent)
-    loop._policy = None  # Nothing but the late proposal is left to obey.
-    loop.hand_proposal = Proposal(bench.clock.now_s(), late, np.full(16, 1.4))
+    loop.actions = None  # Nothing but the late proposal is left to obey.
+    late_one = Proposal(bench.clock.now_s(), late, np.full(16, 1.4))
+    loop.hand_proposals.put(late_one, bench.clock.now_s())
     bench.run(0.2)
     hand = np.array([q for _, q in bench.hand.sent[n:]])
     assert len(hand) >= 17
@@ -157,7 +158,7 @@ def test_a_proposal_made_for_another_drive_is_dropped(driving):
 
 def test_a_policy_that_falls_silent_holds_the_robot(driving):
     bench = driving("start")
-    bench.session._policy_loop._policy = None
+    bench.session._policy_loop.actions = None
     bench.run(1.0)
     assert bench.session.mode is Mode.HOLD
     assert "no action for" in bench.session.drive.reason

@@ -14,7 +14,18 @@ numbers = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True, width=64),
     st.sampled_from([np.nan, np.inf, -np.inf, 1e308, -1e308, 0.0, 0.3, 5.0]),
 )
-buttons = st.sampled_from(["takeover", "release", "start", "stop", None, None])
+buttons = st.sampled_from(
+    ["takeover", "takeover_arm", "takeover_hand", "release", "start", "stop", None, None]
+)
+# What would hold the robot before a limit is put to the test.
+TRUSTING = {
+    "tracker_speed": 1e9,
+    "tracker_turn_rate": 1e9,
+    "glove_speed": 1e9,
+    "presses_per_s": 1000,
+    "arm_first_action_rad": 1e9,
+    "hand_first_action_rad": 1e9,
+}
 moments = st.tuples(buttons, st.sampled_from(["live", "broken"]), numbers, numbers, numbers)
 
 
@@ -49,7 +60,7 @@ def test_every_command_is_finite_in_range_slow_enough_and_in_the_box(make_bench,
     palm = start.ik.fk(start.home[:6])[:3, 3]
     low, high = palm - REACH, palm + REACH
     bench = make_bench(
-        policy=lambda _: policy, workspace_low=tuple(low), workspace_high=tuple(high)
+        policy=lambda _: policy, workspace_low=tuple(low), workspace_high=tuple(high), **TRUSTING
     )
     live = bench.operator.tick
     for button, operator, glove, tracker, action in story:

@@ -109,6 +109,24 @@ def test_a_glove_that_repeats_itself_goes_stale_and_says_so(
         assert glove.health().ok
 
 
+def test_fingers_that_leap_are_seen_elsewhere_and_the_wrist_is_not(
+    make: Make, emulator: EmulatorProcess
+) -> None:
+    with make() as glove:
+
+        def reach() -> float:
+            points = glove.observe().keypoints
+            return float(np.linalg.norm(points[1:] - points[0], axis=1).max())
+
+        assert reach() < 0.25
+        emulator.tell("leap", 0.5)
+        glove.clock.sleep(0.3)
+        assert reach() > 0.45
+        emulator.tell("leap", 0)
+        glove.clock.sleep(0.3)
+        assert reach() < 0.25
+
+
 def test_damaged_messages_never_fault(make: Make, emulator: EmulatorProcess) -> None:
     glove = make()
     faults = RemoteFaults(emulator)

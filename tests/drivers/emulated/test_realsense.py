@@ -41,6 +41,36 @@ class TestSensors(Emulated, CameraConformance):
     options = {"source": "sensor"}  # noqa: RUF012  # As in every suite.
 
 
+# -- What it knows of itself ---------------------------------------------------------------
+
+
+def test_it_tells_the_projection_that_its_maker_measured(make: Make) -> None:
+    camera = make()
+    assert camera.lens() is None
+    with camera:
+        lens = camera.lens()
+        assert lens is not None
+        expected = [[FOCAL_LENGTH, 0, 320], [0, FOCAL_LENGTH, 240], [0, 0, 1]]
+        np.testing.assert_allclose(lens.matrix, expected)
+        np.testing.assert_array_equal(lens.distortion, np.zeros(5))
+    assert camera.lens() is None
+
+
+def test_a_projection_the_wrong_way_round_is_not_told() -> None:
+    told = SimpleNamespace(
+        fx=600.0, fy=601.0, ppx=320.0, ppy=240.0, coeffs=[0.1, 0.0, 0.0, 0.0, 0.0],
+        model=rs.distortion.inverse_brown_conrady,
+    )  # fmt: skip
+    assert realsense._lens(told) is None
+    told.model = rs.distortion.brown_conrady
+    lens = realsense._lens(told)
+    assert lens is not None
+    assert lens.distortion[0] == 0.1
+    # D435 cameras name it for colour, with nothing to undo.
+    told.model, told.coeffs = rs.distortion.inverse_brown_conrady, [0.0] * 5
+    assert realsense._lens(told) is not None
+
+
 # -- A recording ---------------------------------------------------------------------------
 
 

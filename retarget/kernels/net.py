@@ -1,73 +1,13 @@
-"""A learned map's forward pass, compiled by numba. What it calls stands here, see `jit`.
-
-Import this module only where a map is constructed: it loads the compiler.
-"""
-
-from typing import NamedTuple
+"""A learned map's forward pass."""
 
 import numpy as np
-import numpy.typing as npt
 
 from dexhil.drivers.arrays import Matrix, Vector
-from dexhil.retarget.arrays import Chains, Indices
-from dexhil.retarget.jit import compiled
-
-Floats = npt.NDArray[np.float32]
+from dexhil.retarget.kernels.arrays import Chains, Floats, Net, Nets, Person
+from dexhil.retarget.kernels.jit import compiled
 
 CONTACT_M = 0.02
 CONTACT_WIDTH_M = 0.005
-
-
-class Net(NamedTuple):
-    """Two hidden layers of SiLU. Several equal nets have one more dimension in front.
-
-    Attributes:
-        w0: Shape (inputs, hidden).
-        b0: Shape (hidden,).
-        w1: Shape (hidden, hidden).
-        b1: Shape (hidden,).
-        w2: Shape (hidden, outputs).
-        b2: Shape (outputs,).
-    """
-
-    w0: Floats
-    b0: Floats
-    w1: Floats
-    b1: Floats
-    w2: Floats
-    b2: Floats
-
-
-class Nets(NamedTuple):
-    """All networks of a hand and which drives they set.
-
-    Attributes:
-        fingers: All but the thumb, stacked.
-        thumb: Its base.
-        residual: What it adds, seeing where the robot's fingers are.
-        shared: Of drives that move several fingers; without outputs if there are none.
-        rows: Human finger of each robot finger, thumb first. Shape (fingers,).
-        own: Drives of each finger alone, -1 where it has fewer. Shape (fingers, most).
-        common: Drives of ``shared``.
-        low: Joint limits [rad]. Shape (n,).
-        high: The others [rad]. Shape (n,).
-        wrist: Where the person's wrist would be in the root frame [m]. Shape (3,).
-        reach: Mean of the robot's fingers [m].
-        share: The most that the residual turns a joint, by half the joint's range.
-    """
-
-    fingers: Net
-    thumb: Net
-    residual: Net
-    shared: Net
-    rows: Indices
-    own: Indices
-    common: Indices
-    low: Vector
-    high: Vector
-    wrist: Vector
-    reach: float
-    share: float
 
 
 @compiled
@@ -141,20 +81,17 @@ def place(nets: Nets, column: int, output: float, q: Vector) -> None:
 
 
 @compiled
-def infer(
-    nets: Nets, chains: Chains, points: Matrix, person: tuple[Vector, Vector], q: Vector
-) -> bool:
+def infer(nets: Nets, person: Person, points: Matrix, q: Vector) -> bool:
     """Write joints within the limits [rad]; tell whether all are finite.
 
     Args:
         nets: Of the hand.
-        chains: The same hand.
-        points: Of a right hand in the palm frame, thumb corrected [m]. Shape (21, 3).
-        person: Reaches, and gaps at which the fingers touch the thumb, whose own gap comes first
-            and is unused [m]. Shapes (5,).
+        person: Whose points.
+        points: Of a right hand in the palm frame, thumb corrected, divided by the person's size
+            [m]. Shape (21, 3).
         q: The answer. Shape (n,).
     """
-    reaches, touch_gaps = person
+    reaches, touch_gaps = person.reaches, person.touch_gaps
     n_fingers = len(nets.rows)
     seen = np.empty((n_fingers, 13), dtype=np.float32)
     pairs = np.empty((n_fingers - 1, 3))
@@ -186,7 +123,7 @@ def infer(
     inputs[:12] = seen[0, :12]
     for finger in range(1, n_fingers):
         tip, pair = 12 + 3 * (finger - 1), 12 + 3 * (n_fingers - 1) + 3 * (finger - 1)
-        robot = tip_of(chains, q, finger)
+        robot = tip_of(nets.chains, q, finger)
         for i in range(3):
             inputs[tip + i] = (robot[i] - nets.wrist[i]) / nets.reach
             inputs[pair + i] = pairs[finger - 1, i] / mean_reach
@@ -198,3 +135,17 @@ def infer(
         turn = nets.share * 0.5 * (high - low) * np.tanh(outputs[k])
         q[column] = clipped(q[column] + turn, low, high)
     return bool(np.isfinite(q).all())
+
+
+@compiled
+def recall(nets: Nets, person: Person, points: Matrix, q: Vector) -> bool:
+    """As `infer`, for the points of a person of any size and joints of a hand of either side."""
+    seen = points / person.size
+    if nets.left:
+        seen[:, 1] *= -1.0
+    right = np.empty(len(q))
+    if not infer(nets, person, seen, right):
+        return False
+    for joint in range(len(q)):
+        q[joint] = nets.signs[joint] * right[nets.order[joint]]
+    return True

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dexhil.drivers.arrays import Matrix, Vector
-from dexhil.retarget.jit import compiled
+from dexhil.retarget.kernels.jit import compiled
 
 
 class Memory(NamedTuple):

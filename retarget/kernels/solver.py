@@ -1,191 +1,21 @@
-"""The inner loops, compiled by numba: forward kinematics and the solver.
-
-Import this module only where a hand is constructed: it loads the compiler.
-"""
+"""Damped least squares within joint limits; `dexhil.retarget.retargeter` says of what."""
 
 import numpy as np
 
 from dexhil.drivers.arrays import Matrix, Vector
-from dexhil.retarget.arrays import Capsules, Chains, Goals, Pose, Task
-from dexhil.retarget.jit import compiled
+from dexhil.retarget.kernels.arrays import Capsules, Chains, Goals, Pose, Task
+from dexhil.retarget.kernels.goals import goals_of
+from dexhil.retarget.kernels.jit import compiled
+from dexhil.retarget.kernels.links import (
+    capsule_ends,
+    far_apart,
+    forward,
+    nearest,
+    tip_jacobians,
+)
 
 BOUND_PASSES = 4  # Solves of one step, each with more joints stopped at their bounds.
 RETRIES = 4  # Steps beyond the budget while none has helped.
-
-
-@compiled
-def forward(chains: Chains, q: Vector) -> Pose:
-    """Return where everything is at the commanded joint angles ``q``."""
-    origins, axes = np.empty_like(chains.positions), np.empty_like(chains.positions)
-    rotations = np.empty_like(chains.rotations)
-    tips = np.empty_like(chains.tips)
-    before = np.empty((3, 3))
-    for finger in range(len(chains.starts) - 1):
-        first, end = chains.starts[finger], chains.starts[finger + 1]
-        for row in range(first, end):
-            x, y, z = chains.axes[row]
-            angle = chains.multipliers[row] * q[chains.columns[row]] + chains.offsets[row]
-            if row == first:
-                origins[row] = chains.positions[row]
-                before[:] = chains.rotations[row]
-            else:
-                for i in range(3):
-                    origins[row, i] = origins[row - 1, i]
-                    for k in range(3):
-                        origins[row, i] += rotations[row - 1, i, k] * chains.positions[row, k]
-                    for j in range(3):
-                        before[i, j] = 0.0
-                        for k in range(3):
-                            before[i, j] += rotations[row - 1, i, k] * chains.rotations[row, k, j]
-            c, s = np.cos(angle), np.sin(angle)
-            v = 1.0 - c
-            for i in range(3):
-                a, b, d = before[i]
-                along = a * x + b * y + d * z
-                axes[row, i] = along
-                # Rodrigues: a row vector times the rotation about the axis.
-                rotations[row, i, 0] = c * a + s * (b * z - d * y) + v * along * x
-                rotations[row, i, 1] = c * b + s * (d * x - a * z) + v * along * y
-                rotations[row, i, 2] = c * d + s * (a * y - b * x) + v * along * z
-        tips[finger] = placed(origins[end - 1], rotations[end - 1], chains.tips[finger])
-    return Pose(origins, axes, rotations, tips)
-
-
-@compiled
-def placed(origin: Vector, rotation: Matrix, point: Vector) -> Vector:
-    """Return a link's point in the root frame [m]. Shape (3,)."""
-    out = origin.copy()
-    for i in range(3):
-        for k in range(3):
-            out[i] += rotation[i, k] * point[k]
-    return out
-
-
-@compiled
-def tip_jacobians(chains: Chains, pose: Pose, n: int) -> Matrix:
-    """Return d tips / d q. Shape (fingers, 3, n)."""
-    out = np.zeros((len(pose.tips), 3, n))
-    for finger in range(len(pose.tips)):
-        for row in range(chains.starts[finger], chains.starts[finger + 1]):
-            column, gain = chains.columns[row], chains.multipliers[row]
-            x, y, z = pose.tips[finger] - pose.origins[row]
-            a, b, c = pose.axes[row]
-            out[finger, 0, column] += gain * (b * z - c * y)
-            out[finger, 1, column] += gain * (c * x - a * z)
-            out[finger, 2, column] += gain * (a * y - b * x)
-    return out
-
-
-@compiled
-def nearest(ends: Matrix, a: int, b: int, points: Matrix) -> float:
-    """Return the distance of the axes of two capsules [m].
-
-    Ericson, Real-Time Collision Detection, section 5.1.9.
-
-    Args:
-        ends: Start and end of every axis [m]. Shape (2 m, 3).
-        a: One capsule.
-        b: The other.
-        points: Takes the nearest point of each axis [m]. Shape (2, 3).
-    """
-    uu = vv = uv = uw = vw = 0.0
-    for i in range(3):
-        u, v = ends[2 * a + 1, i] - ends[2 * a, i], ends[2 * b + 1, i] - ends[2 * b, i]
-        w = ends[2 * a, i] - ends[2 * b, i]
-        uu, vv, uv, uw, vw = uu + u * u, vv + v * v, uv + u * v, uw + u * w, vw + v * w
-    uu, vv = max(uu, 1e-12), max(vv, 1e-12)  # A sphere's axis has no length.
-    square = uu * vv - uv * uv
-    s = 0.0
-    if square > 1e-9 * uu * vv:  # Parallel axes are as near at any point.
-        s = min(max((uv * vw - uw * vv) / square, 0.0), 1.0)
-    t = (uv * s + vw) / vv
-    if t < 0.0:
-        s, t = min(max(-uw / uu, 0.0), 1.0), 0.0
-    elif t > 1.0:
-        s, t = min(max((uv - uw) / uu, 0.0), 1.0), 1.0
-    square = 0.0
-    for i in range(3):
-        points[0, i] = ends[2 * a, i] + s * (ends[2 * a + 1, i] - ends[2 * a, i])
-        points[1, i] = ends[2 * b, i] + t * (ends[2 * b + 1, i] - ends[2 * b, i])
-        square += (points[0, i] - points[1, i]) ** 2
-    return float(np.sqrt(square))
-
-
-@compiled
-def capsule_ends(capsules: Capsules, pose: Pose) -> Matrix:
-    """Return start and end of every capsule's axis in the root frame [m]. Shape (2 m, 3)."""
-    out = np.empty((2 * len(capsules.rows), 3))
-    for capsule in range(len(capsules.rows)):
-        row = capsules.rows[capsule]
-        for i in range(3):
-            out[2 * capsule, i] = out[2 * capsule + 1, i] = pose.origins[row, i]
-            for k in range(3):
-                out[2 * capsule, i] += pose.rotations[row, i, k] * capsules.starts[capsule, k]
-                out[2 * capsule + 1, i] += pose.rotations[row, i, k] * capsules.ends[capsule, k]
-    return out
-
-
-@compiled
-def far_apart(capsules: Capsules, ends: Matrix, a: int, b: int) -> bool:
-    """Tell cheaply that two capsules do not touch."""
-    square = 0.0
-    for i in range(3):
-        middle = ends[2 * a, i] + ends[2 * a + 1, i] - ends[2 * b, i] - ends[2 * b + 1, i]
-        square += 0.25 * middle * middle
-    reach = capsules.outer[a] + capsules.outer[b]
-    return bool(square > reach * reach)
-
-
-@compiled
-def human_flexion(points: Matrix) -> Vector:
-    """Return how far knuckle, middle and end joint of each finger bend [rad]. Shape (15,).
-
-    Seen from the side, in the palm frame. The metacarpals count as parallel to z.
-    """
-    out = np.empty(15)
-    for finger in range(5):
-        first = 1 + 4 * finger
-        a, c = 0.0, 1.0  # x and z of the bone before.
-        for joint in range(3):
-            x, _, z = points[first + joint + 1] - points[first + joint]
-            out[3 * finger + joint] = np.arctan2(c * x - a * z, a * x + c * z)
-            a, c = x, z
-    return out
-
-
-@compiled
-def goals_of(task: Task, points: Matrix) -> Goals:
-    """Return what the keypoints, in the palm frame, ask of the robot."""
-    n_fingers, flexion = len(task.fingers), human_flexion(points)
-    tips, pairs = np.empty((n_fingers, 3)), np.empty((n_fingers, 3))
-    contacts, pair_roots = np.zeros(n_fingers), np.empty(n_fingers)
-    mean_scale = task.scales.mean()
-    posture, weights = task.rest.copy(), task.posture_weights.copy()
-    thumb = points[4 + 4 * task.fingers[0]]
-    for finger in range(n_fingers):
-        human = task.fingers[finger]
-        tip = points[4 + 4 * human]
-        gap = tip - thumb
-        distance = np.sqrt((gap * gap).sum()) - task.touch_gaps[finger]
-        contact = sigmoid((task.contact_distance - distance) / task.contact_width)
-        weight = task.pair_weight + contact * (task.contact_weight - task.pair_weight)
-        tips[finger] = task.wrist + task.scales[finger] * tip
-        pairs[finger] = (1.0 - contact) * mean_scale * gap
-        contacts[finger], pair_roots[finger] = contact, np.sqrt(weight)
-        closed = sigmoid(
-            (flexion[3 * human : 3 * human + 3].sum() - task.closing_angle) / task.closing_width
-        )
-        weights += closed * task.closing_weights[:, finger]
-    for joint in range(len(posture)):
-        for k in range(15):
-            posture[joint] += task.flexion[joint, k] * flexion[k]
-    return Goals(tips, pairs, contacts, pair_roots, posture, weights)
-
-
-@compiled
-def sigmoid(x: float) -> float:
-    """Return 0 far below zero, 1 far above."""
-    return float(1.0 / (1.0 + np.exp(-x)))
 
 
 @compiled

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from dexhil.drivers.arrays import Matrix, Vector
 
 Indices = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 
 class Chains(NamedTuple):
@@ -117,6 +118,102 @@ class Task(NamedTuple):
     max_step: float
 
 
+class Net(NamedTuple):
+    """Two hidden layers of SiLU. Several equal nets have one more dimension in front.
+
+    Attributes:
+        w0: Shape (inputs, hidden).
+        b0: Shape (hidden,).
+        w1: Shape (hidden, hidden).
+        b1: Shape (hidden,).
+        w2: Shape (hidden, outputs).
+        b2: Shape (outputs,).
+    """
+
+    w0: Floats
+    b0: Floats
+    w1: Floats
+    b1: Floats
+    w2: Floats
+    b2: Floats
+
+
+class Nets(NamedTuple):
+    """All networks of a right hand and which drives they set.
+
+    Attributes:
+        fingers: All but the thumb, stacked.
+        thumb: Its base.
+        residual: What it adds, seeing where the robot's fingers are.
+        shared: Of drives that move several fingers; without outputs if there are none.
+        rows: Human finger of each robot finger, thumb first. Shape (fingers,).
+        own: Drives of each finger alone, -1 where it has fewer. Shape (fingers, most).
+        common: Drives of ``shared``.
+        low: Lower limits [rad]. Shape (n,).
+        high: Upper limits [rad]. Shape (n,).
+        wrist: Where the person's wrist would be in the root frame [m]. Shape (3,).
+        reach: Mean of the robot's fingers [m].
+        share: The most that the residual turns a joint, by half the joint's range.
+        chains: The right hand.
+        left: Whether it is the left hand that is to move.
+        order: Place of each joint of the hand that is to move in the right hand's answer.
+            Shape (n,).
+        signs: 1, or -1 where that joint turns the other way. Shape (n,).
+    """
+
+    fingers: Net
+    thumb: Net
+    residual: Net
+    shared: Net
+    rows: Indices
+    own: Indices
+    common: Indices
+    low: Vector
+    high: Vector
+    wrist: Vector
+    reach: float
+    share: float
+    chains: Chains
+    left: bool
+    order: Indices
+    signs: Vector
+
+
+class Person(NamedTuple):
+    """Whose keypoints they are, for a map.
+
+    Attributes:
+        size: Keypoints are divided by it, so that all people look alike.
+        reaches: After that [m]. Shape (5,).
+        touch_gaps: At which fingers touch the thumb, likewise; the thumb's own comes first and is
+            unused [m]. Shape (5,).
+    """
+
+    size: float
+    reaches: Vector
+    touch_gaps: Vector
+
+
+class Setup(NamedTuple):
+    """What stays the same from frame to frame.
+
+    Attributes:
+        mirror: Whether keypoints are those of a left hand.
+        thumb_offset: Added to the thumb in the palm frame [m]. Shape (3,).
+        hand: Which.
+        task: What is asked of it.
+        nets: A learned map of it; not used unless the task is ``led``.
+        person: Whose keypoints they are, for the map.
+    """
+
+    mirror: bool
+    thumb_offset: Vector
+    hand: tuple[Chains, Capsules]
+    task: Task
+    nets: Nets
+    person: Person
+
+
 class Goals(NamedTuple):
     """A `Task` for one frame of keypoints.
 
@@ -152,3 +249,30 @@ class Pose(NamedTuple):
     axes: Matrix
     rotations: Matrix
     tips: Matrix
+
+
+def no_nets(chains: Chains) -> Nets:
+    """Return networks that know nothing: whoever has none still runs the same compiled code."""
+    net, nets = (
+        Net(*(np.zeros((0,) * (dims + more), np.float32) for dims in (2, 1, 2, 1, 2, 1)))
+        for more in (0, 1)
+    )
+    none, nowhere = np.zeros(0), np.zeros(0, np.int64)
+    return Nets(
+        fingers=nets,
+        thumb=net,
+        residual=net,
+        shared=net,
+        rows=nowhere,
+        own=np.zeros((0, 0), np.int64),
+        common=nowhere,
+        low=none,
+        high=none,
+        wrist=none,
+        reach=0.0,
+        share=0.0,
+        chains=chains,
+        left=False,
+        order=nowhere,
+        signs=none,
+    )

@@ -6,7 +6,8 @@ Import this module only where keypoints are looked at: it loads the compiler.
 import numpy as np
 
 from dexhil.drivers.arrays import Matrix, Vector
-from dexhil.retarget.jit import compiled
+from dexhil.retarget.kernels.bounds import MAX_BONE_M, MIN_BONE_M, MIN_HANDEDNESS, MIN_PALM_M
+from dexhil.retarget.kernels.jit import compiled
 
 
 @compiled
@@ -71,14 +72,13 @@ def handedness(points: Matrix) -> float:
 
 
 @compiled
-def look(points: Matrix, mirror: bool, thumb_offset: Vector) -> tuple[Matrix, Vector]:
-    """Return the keypoints in the palm frame, and by what they are judged. Shape (21, 3), (5,).
-
-    The latter: length and width of the palm, shortest and longest bone [m], handedness.
-    """
+def look(points: Matrix, mirror: bool, thumb_offset: Vector) -> tuple[Matrix, bool]:
+    """Return the keypoints in the palm frame, shape (21, 3), and whether a hand can look so."""
     frame, length, width = palm_frame(points, mirror)
     out = in_frame(points, frame)
     out[1:5] += thumb_offset
+    if not (np.isfinite(points).all() and length >= MIN_PALM_M and width >= MIN_PALM_M):
+        return out, False
     bones = bone_lengths(out)
-    side = handedness(out) if width > 0.0 else 0.0  # Without a palm, nothing has a side.
-    return out, np.array((length, width, bones.min(), bones.max(), side))
+    fine = bones.min() >= MIN_BONE_M and bones.max() <= MAX_BONE_M
+    return out, bool(fine and handedness(out) >= MIN_HANDEDNESS)

@@ -1,0 +1,1 @@
+"""``dexhil cube ...``: print a marker cube, calibrate it and its camera, look at it."""

@@ -1,0 +1,1 @@
+"""Datasets after recording: in other formats, and what is in them."""

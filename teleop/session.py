@@ -12,6 +12,7 @@ them with ``run_threads`` on a robot or ``run_events`` in simulation:
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -156,7 +157,8 @@ class Session:
         Raises:
             DoubtError: Where the robot is cannot be known.
         """
-        for watch in (self._watches.glove, self._watches.tracker):
+        watches = self._watches
+        for watch in (watches.glove, watches.tracker, *watches.cameras.values()):
             watch.clear()
         self._authority.reset()
         self._arm.reset()
@@ -239,16 +241,20 @@ class Session:
         self._hand.tick()
 
     def _refusal(self, event: Event) -> str | None:
-        taken = TAKEN.get(event, frozenset())
-        if "hand" in taken and self._watches.glove.doubt is not None:
-            return self._watches.glove.doubt
-        if "arm" in taken:
-            return self._watches.tracker.doubt
-        if event is Event.START and self._policy is None:
+        taken, watches = TAKEN.get(event, frozenset()), self._watches
+        if not taken and event is not Event.START:
+            return None
+        # The part that sees a doubt holds the other one as well, but not before its next tick.
+        needed: list[Watch[Any]] = [watches.arm, watches.hand]
+        needed += [each for each in watches.cameras.values() if each.newest is not None]
+        needed += [watches.glove] if "hand" in taken else []
+        needed += [watches.tracker] if "arm" in taken else []
+        doubt = next((each.doubt for each in needed if each.doubt is not None), None)
+        if doubt is not None or taken:
+            return doubt
+        if self._policy is None:
             return "there is no policy to start."
-        if event is Event.START and isinstance(self._policy, AsyncPolicy):
-            return self._policy.problem
-        return None
+        return self._policy.problem if isinstance(self._policy, AsyncPolicy) else None
 
     def _camera_watch(self, camera: Camera) -> Watch[CameraObservation]:
         frozen_s = self._config.camera_frozen_s

@@ -144,6 +144,7 @@ class _Drill:
     ) -> None:
         self._stage, self._fault, self._rng, self._outcome = stage, fault, rng, outcome
         self._buttons = BUTTONS[who]
+        self._n_problems = len(outcome.problems)  # Of earlier tries: limits are judged in all.
 
     def _say(self, problem: str) -> None:
         self._outcome.problems.append(problem)
@@ -164,7 +165,7 @@ class _Drill:
         yield from self._press(self._buttons)
         yield Wait(longest_s=rng.uniform(0.3, 0.8))
         if self._buttons and stage.holds:
-            self._outcome.spoilt, self._outcome.reason = True, stage.session.drive.reason
+            self._spoil()
             return
         hurt_s = stage.now_s
         hurt = self._fault.hurt(stage, rng)
@@ -173,6 +174,8 @@ class _Drill:
             return
         longest_s = hurt.shows_within_s + hurt.within_s + stage.grace_s + HELD_S
         yield Wait(longest_s=longest_s, until=lambda: stage.holds, each=hurt.each)
+        if self._is_busy(hurt.says):
+            return
         shown_s = hurt.since_s()
         self._judge_detection(hurt, hurt_s if shown_s is None else shown_s)
         if not stage.holds:
@@ -206,6 +209,8 @@ class _Drill:
             if (since[0] != held).any():
                 jump = float(np.abs(since[0] - held).max())
                 self._say(f"{part} jumped by {jump:.2e} rad when it was taken again")
+        if self._is_busy("^$"):
+            return
         if stage.holds or moved < _MOVED_RAD:
             why = stage.session.refused or stage.session.drive.reason
             self._say(f"a press did not go on: {why}")
@@ -219,6 +224,23 @@ class _Drill:
         lately_s = max(hurt_s, stage.now_s - _LATELY_S)
         if not any(tape.changes_s(lately_s) for tape in stage.tapes.values()):
             self._say("stopped moving for what nobody needs")
+
+    def _spoil(self) -> None:
+        outcome = self._outcome
+        outcome.spoilt, outcome.reason = True, self._stage.session.drive.reason
+        outcome.detected_s, outcome.late_s, outcome.late = None, 0.0, 0
+        del outcome.problems[self._n_problems :]
+
+    def _is_busy(self, says: str) -> bool:
+        """Whether, in real time, everything is held for a device that was only not heard in time.
+
+        That is right, and says nothing of what broke: the drill is begun again, and counted.
+        """
+        stage, reason = self._stage, self._stage.session.drive.reason
+        busy = stage.holds and stage.grace_s > 0.0 and not re.search(says, reason)
+        if busy and re.search("newest sample is|no fresh sample", reason):
+            self._spoil()
+        return self._outcome.spoilt
 
     def _press(self, buttons: Sequence[str]) -> Script:
         for button in buttons:

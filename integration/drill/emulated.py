@@ -104,7 +104,6 @@ class EmulatedStage(Stage):
         del seed
         self.clear()
         self.recover_devices()
-        self.settle()
 
     def run(self, player: Player) -> None:
         stop, failed = threading.Event(), []
@@ -244,7 +243,11 @@ def _signal(number: signal.Signals) -> Break:
 
 
 def _rewind(stage: EmulatedStage, rng: np.random.Generator) -> None:
-    stage.emulators["ur"].tell("rewind", rng.uniform(0.6, 5.0) * rng.choice([-1.0, 1.0]))
+    stage.emulators["ur"].tell("rewind", rng.uniform(0.6, 5.0))
+
+
+def _forward(stage: EmulatedStage, rng: np.random.Generator) -> None:
+    stage.emulators["ur"].tell("rewind", -rng.uniform(0.6, 5.0))
 
 
 def _hold_stop(stage: EmulatedStage, rng: np.random.Generator) -> None:
@@ -343,6 +346,8 @@ FAULTS: dict[str, Fault] = {
         quiet_s=1.2,
     ),
     "clock steps": Fault(hurt=_hurt(_rewind, "UrArm", PROMISED.robot_max_age_s), who=ANYBODY),
+    # Ages are counted from when a state arrives: that the controller's clock leaps is all the same.
+    "clock not needed": Fault(hurt=_hurt(_forward, ""), who=ANYBODY, holds=False),
     "glove not needed": Fault(
         hurt=_hurt(_tell("manus", "freeze"), ""),
         who=("policy", "policy+arm", "arm"),

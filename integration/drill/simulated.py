@@ -279,7 +279,11 @@ def begin_far(stage: Stage, rng: np.random.Generator) -> Hurt:
     away = bound * rng.uniform(1.3, 3.0)
     stage.policy.change(lambda chunk: chunk + away * (np.arange(chunk.shape[1]) == joint))
     stage.press("start")
-    return _of_policy(stage, "policy: its first action is .* rad from")
+    # What was asked in shadow is dropped, then its own answer is a step away, then a part's tick.
+    return Hurt(
+        says="policy: its first action is .* rad from",
+        within_s=3 / stage.config.policy_rate_hz + 1 / stage.config.arm_rate_hz,
+    )
 
 
 def spoiled(rng: np.random.Generator) -> Callable[[Matrix], Matrix]:

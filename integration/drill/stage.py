@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,10 +15,13 @@ from dexhil.integration.live import make_ik, make_session, retargeter_of, teleop
 from dexhil.integration.recorder import Recorder
 from dexhil.integration.rig import Rig
 from dexhil.policy.episodes import EpisodeWriter
+from dexhil.teleop.errors import DoubtError
 from dexhil.teleop.frame import Frame
 from dexhil.teleop.schedule import Loop
 from dexhil.teleop.session import Session
 from dexhil.teleop.takeover import Event, Mode
+
+_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +142,7 @@ class Stage(ABC):
             retargeter=self._retargeter,
             ik=self._ik,
         )
-        self.session.begin()
+        self._begin()
         self.writer.begin_episode(task)
 
     def play(self, script: Script) -> None:
@@ -162,11 +166,19 @@ class Stage(ABC):
         """
         recovered = self.recover_devices()
         if recovered:
-            self.settle()
             for tape in self.tapes.values():
                 tape.begin()
-            self.session.begin()
+            self._begin()
         return recovered
+
+    def _begin(self) -> None:
+        """Begin the attempt as soon as every device has said where it is."""
+        for _ in range(_TRIES):
+            self.settle()
+            with suppress(DoubtError):
+                self.session.begin()
+                return
+        self.session.begin()
 
     def recover_devices(self) -> bool:
         """Recover what faulted, and return whether anything had."""

@@ -15,7 +15,8 @@ from dexhil.drivers.sim.world import World, WorldConfig
 from dexhil.teleop.config import TeleopConfig
 
 _ROUNDING = 1e-9  # Of an addition or two [rad].
-ROUNDING_M = 1e-6
+# What an encoder's noise is at the palm: an attempt begins where the arm is measured to be.
+ROUNDING_M = 1e-5
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,6 +36,7 @@ CLOSE_S: Final = 5.0  # What is on its way is shown or written in less [s].
 PATIENCE_S: Final = 5.0  # On the simulated clock a frame waits this long for its turn [s].
 _WIDEST: Final = 640  # Pictures are thinned to this [px].
 _MOST_SENTENCES: Final = 32
+_DEAD: Final = "its process is gone"
 
 # Not as a module: nothing of the program that is watched may be imported again.
 _PROGRAM: Final = "from dexhil.integration.view.live_main import main; main()"
@@ -136,9 +137,13 @@ class View:
         if self._thread.is_alive():  # The process does not take what it is given.
             self._process.kill()
             self._thread.join()
-        with suppress(EOFError, OSError):
-            self._pipe.send(("close",))
-            self._hear(CLOSE_S)
+        try:
+            if not self._gone:
+                self._pipe.send(("close",))
+                if not self._hear(CLOSE_S):
+                    self._gone = f"it was not done within {CLOSE_S:g} s"
+        except (EOFError, OSError):
+            self._gone = _DEAD
         self._end()
 
     def write(self, frame: Frame) -> None:
@@ -203,10 +208,12 @@ class View:
                     self._send(frame)
                 for stamp_s, text in sentences:
                     self._pipe.send(("say", stamp_s, text))
-                self._hear()
+                if self._hear():
+                    return
         except (EOFError, OSError):
+            self._gone = _DEAD
+        finally:
             with self._changed:
-                pass
                 self._changed.notify_all()
 
     def _something(self) -> bool:
@@ -219,18 +226,15 @@ class View:
             self._pipe.send_bytes(picture.reshape(-1).data)
         self.shown += 1
 
-    def _hear(self, timeout_s: float = 0.0) -> None:
-        """Note what the process says.
-
-        Raises:
-            EOFError: It says nothing any more.
-        """
+    def _hear(self, timeout_s: float = 0.0) -> bool:
+        """Note what the process says; return whether that was its last word."""
         while self._pipe.poll(timeout_s):
             verb, text = self._pipe.recv()
             if verb == "ended":
                 self._gone = text
-                raise EOFError
+                return True
             self._trouble, self.troubles = text, self.troubles + 1
+        return False
 
     def _end(self) -> None:
         """Let the process show what it has; end it if it takes too long."""

@@ -174,6 +174,32 @@ def test_a_device_that_faulted_is_held_until_it_is_connected_again(driving):
         assert bench.session.mode is Mode.HOLD
 
 
+def a_hand_with_no_answer(bench):
+    bench.hand._read = _raising(FaultError(f"{bench.hand}: no answer."))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "button", "reason"),
+    [
+        (an_arm_in_protective_stop, "takeover_hand", "protective stop"),
+        (an_arm_in_protective_stop, "takeover", "protective stop"),
+        (an_arm_in_protective_stop, "start", "protective stop"),
+        (a_hand_with_no_answer, "takeover_arm", "no answer"),
+    ],
+)
+def test_a_press_moves_neither_part_while_either_is_in_doubt(driving, trouble, button, reason):
+    bench = driving("takeover", 0.413)
+    trouble(bench)
+    bench.run(0.1)
+    held = bench.session.executed
+    for pause_s in (0.011, 0.017, 0.029, 0.031):
+        bench.press(button)
+        bench.run(pause_s)
+        assert bench.session.mode is Mode.HOLD
+        assert reason in bench.session.refused
+        np.testing.assert_array_equal(bench.session.executed, held)
+
+
 # -- Stuck and bouncing buttons ----------------------------------------------------------
 
 

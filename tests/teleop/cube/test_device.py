@@ -150,6 +150,20 @@ def test_a_cube_out_of_sight_is_lost_in_words_and_found_again(
         _until(lambda: tracker.health().ok)
 
 
+def test_a_cube_that_flips_is_lost_until_it_is_believed(
+    make: Make, process: EmulatorProcess
+) -> None:
+    about_the_view = np.diag([-1.0, -1.0, 1.0, 1.0])
+    with make() as tracker:
+        _until(lambda: _off(_pose(tracker))[1] < 0.05)
+        process.tell("flip")
+        _until(lambda: not tracker.observe().finite)
+        _until(lambda: tracker.observe().finite)
+        assert _off(about_the_view @ _pose(tracker))[1] < 0.05
+        process.tell("flip")
+        _until(lambda: tracker.observe().finite and _off(_pose(tracker))[1] < 0.05)
+
+
 def test_it_connects_before_the_cube_is_in_sight(make: Make, process: EmulatorProcess) -> None:
     process.tell("nan")
     with make() as tracker:

@@ -311,6 +311,7 @@ FAULTS: dict[str, Fault] = {
     "camera stale": Fault(
         hurt=_hurt(_tell("opencv", "freeze"), "OpencvCamera", PROMISED.camera_max_age_s),
         who=ANYBODY,
+        refuses=True,
     ),
     "camera frozen": Fault(
         hurt=_hurt(
@@ -319,6 +320,7 @@ FAULTS: dict[str, Fault] = {
             1.0 + 1 / 30,
         ),
         who=ANYBODY,
+        refuses=True,
     ),
     "policy late": Fault(
         hurt=_hurt(_signal(signal.SIGSTOP), "policy: no action for", SILENCE_S), who=POLICY

@@ -345,6 +345,7 @@ FAULTS: dict[str, Fault] = {
     "camera stale": Fault(
         hurt=_hurt(_knob("camera", "freeze"), "SimCamera.*ms old", PROMISED.camera_max_age_s),
         who=ANYBODY,
+        refuses=True,
     ),
     "camera frozen": Fault(
         hurt=_hurt(
@@ -353,6 +354,7 @@ FAULTS: dict[str, Fault] = {
             1.0 + 0.05,
         ),
         who=ANYBODY,
+        refuses=True,
     ),
     "policy late": Fault(
         hurt=_hurt(lambda s, _: s.policy.be_silent(), "policy: no action for", SILENCE_S),

@@ -111,7 +111,13 @@ class Frames:
         import rerun as rr  # noqa: PLC0415
 
         low, high = workspace
-        box = rr.Boxes3D(mins=[low], sizes=[high - low], colors=colours(_GREY), radii=[0.001])
+        box = rr.Boxes3D(
+            mins=[low],
+            sizes=[high - low],
+            colors=colours(_GREY),
+            radii=[0.001],
+            fill_mode="majorwireframe",
+        )
         self._recording.log("world/workspace", box, static=True)
         self._recording.log("world/person/cube", rr.TransformAxes3D(_AXES_M), static=True)
         # Of the keypoints 1 to 20, the knuckles of the four fingers belong to the palm.

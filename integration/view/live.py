@@ -31,7 +31,7 @@ from dexhil.teleop.frame import Frame
 from dexhil.teleop.se3 import from_rpy, make_pose
 from dexhil.teleop.session import Session
 
-START_S: Final = 30.0  # Loading rerun from a slow disk and opening a window takes less [s].
+START_S: Final = 120.0  # Loading rerun from a slow disk and opening a window takes less [s].
 CLOSE_S: Final = 5.0  # What is on its way is shown or written in less [s].
 PATIENCE_S: Final = 5.0  # On the simulated clock a frame waits this long for its turn [s].
 _WIDEST: Final = 640  # Pictures are thinned to this [px].
@@ -212,6 +212,8 @@ class View:
                     return
         except (EOFError, OSError):
             self._gone = _DEAD
+        except Exception as error:  # noqa: BLE001  # A session must not end for its picture.
+            self._gone = repr(error)
         finally:
             with self._changed:
                 self._changed.notify_all()

@@ -201,19 +201,12 @@ def test_a_stalled_view_leaves_frames_out_and_is_ended_with_the_session(
 
 
 def test_a_dead_view_is_told_of_and_the_loops_tick_on(real: Rig, tmp_path: Path) -> None:
-    said: list[str] = []
     with real.running(), View(real, tmp_path / "dead.rrd") as view:
         session = make_session(real, sink=view)
         os.kill(view.pid, signal.SIGKILL)
-
-        def show(running: Any) -> None:
-            view.show(running)
-            said.append(view.note())
-
-        stretch = drive(real, session, first=Event.TAKE_OVER, duration_s=0.6, show=show)
+        stretch = drive(real, session, first=Event.TAKE_OVER, duration_s=0.6, show=view.show)
     assert stretch.ended == "0.6 s are over"
     assert view.note() == "view: its process is gone, the session went on without it"
-    assert said[-1] == view.note()
 
 
 def test_a_frame_that_cannot_be_shown_is_counted_and_the_next_one_is_shown(

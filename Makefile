@@ -13,7 +13,8 @@ demo: .venv/installed  ## Teleoperate, record, train, take over, improve: on the
 
 # Three workers on two cores: tests against emulators mostly wait.
 test: .venv/devices  ## Every test.
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal -m "not alone"
+	$(BIN)/pytest -m alone
 
 check: .venv/devices  ## Format, lint, types, layers.
 	$(BIN)/ruff format --check .

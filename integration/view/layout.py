@@ -127,7 +127,7 @@ def layout(
             *([rrb.Horizontal(*seen)] if seen else []),
             driver,
             rrb.Tabs(*log, graphs, timing),
-            row_shares=[5, 2, 3] if seen else [2, 5],
+            row_shares=[5, 3, 3] if seen else [2, 5],
         ),
         collapse_panels=True,
     )

@@ -15,6 +15,8 @@ from dexhil.drivers.emulators import EmulatorProcess
 from dexhil.integration.emulation import rig_table
 from dexhil.policy.episodes import DatasetReader
 
+pytestmark = pytest.mark.alone
+
 DURATION_S = 14.0
 TELEOP = "from dexhil.integration.cli import main; main()"
 HOLD, HUMAN = 0, 2

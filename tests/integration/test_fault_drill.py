@@ -259,6 +259,7 @@ def test_the_benchmark_prints_the_matrix_and_fails_where_a_drill_does(
     assert "not noticed" in printed
 
 
+@pytest.mark.alone
 def test_a_rig_of_real_drivers_is_held_recovered_and_taken_again() -> None:
     drills = [("arm p-stop", 0)]
     (outcome,) = run_series(Series(kind="emulated", rig=Path("emulated"), drills=drills))

@@ -9,6 +9,7 @@ import pytest
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "loops.py"
 
 
+@pytest.mark.alone
 def test_loops_prints_what_either_way_of_keeping_time_makes_of_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from dexhil.drivers.errors import DeviceError
 from dexhil.drivers.models.kinematics import Side
-from dexhil.integration import cli_cube, cli_dataset, cli_retarget, commands
+from dexhil.integration import cli_cube, cli_dataset, cli_retarget, commands, driving
 from dexhil.integration.errors import RunError
 from dexhil.integration.view.live import Viewing as ViewingOptions
 from dexhil.policy.episodes import DatasetError
@@ -139,7 +139,7 @@ def teleop(
         task: What the robot is asked to do, for the recording.
         viewing: Whether to look at it in the Rerun viewer.
     """
-    commands.teleop(
+    driving.teleop(
         rig,
         glove=glove,
         user=user,

@@ -1,7 +1,7 @@
 """What each ``dexhil`` command does. The command line itself is in ``cli.py``."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,34 +10,19 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dexhil.drivers.clock import MonotonicClock, SimClock
-from dexhil.drivers.errors import ConfigError
 from dexhil.drivers.models.kinematics import Side
-from dexhil.drivers.registry import RigEntry, read_rig
+from dexhil.drivers.registry import read_rig
 from dexhil.integration import doctor as health
-from dexhil.integration.attempts import Wanted, live_attempts, resume
+from dexhil.integration import driving
+from dexhil.integration.attempts import Wanted
 from dexhil.integration.bench import Attempt, Bench
-from dexhil.integration.console import LiveView
 from dexhil.integration.emulation import emulate as run_emulators
 from dexhil.integration.errors import RunError
-from dexhil.integration.live import (
-    Stretch,
-    drive,
-    make_session,
-    policy_process,
-    retargeter_of,
-)
-from dexhil.integration.recorder import Recorder, open_dataset
-from dexhil.integration.retargeting.users import User, find_user, load_user
-from dexhil.integration.rig import Rig, build_rig
+from dexhil.integration.recorder import open_dataset
 from dexhil.integration.rounds import correct, demonstrate
 from dexhil.integration.rounds import evaluate as evaluate_attempts
-from dexhil.integration.view.live import View, Viewing, watching
+from dexhil.integration.view.live import Viewing, watching
 from dexhil.policy.episodes import EpisodeWriter
-from dexhil.teleop.authority import Verdict
-from dexhil.teleop.frame import together
-from dexhil.teleop.session import Session
-from dexhil.teleop.takeover import Event
 
 if TYPE_CHECKING:
     from dexhil.policy.runner import Runner
@@ -96,41 +81,6 @@ def recover(rig_path: Path, *, device: str) -> None:
         recovered.disconnect()
 
 
-def teleop(
-    rig_path: Path,
-    *,
-    glove: str | None,
-    user: str | None,
-    record: Path | None,
-    duration_s: float,
-    task: str,
-    viewing: Viewing,
-) -> None:
-    """Drive by glove and tracker."""
-    rig = _open(rig_path, replacing=None if glove is None else _glove(glove))
-    person = _person(user)
-    retargeter = retargeter_of(rig, person)
-    with ExitStack() as stack:
-        watcher = stack.enter_context(watching(rig, viewing, console))
-        stack.enter_context(rig.running())
-        writer = None if record is None else stack.enter_context(open_dataset(record, rig))
-        sink = None
-        if writer is not None:
-            writer.begin_episode(task)
-            sink = Recorder(writer, demonstration=True)
-        session = make_session(
-            rig, sink=together(sink, watcher), retargeter=retargeter, user=person
-        )
-        first = Event.TAKE_OVER if rig.switch.spec.simulated else None
-        table = stack.enter_context(LiveView(console, notes=lambda: _notes(writer, watcher)))
-        stretch = drive(
-            rig, session, first=first, duration_s=duration_s, show=_shows(table, watcher)
-        )
-        if writer is not None:
-            _finish(writer, stretch, session.verdict)
-    _tell(stretch, record)
-
-
 def calibrate(
     *,
     glove: str,
@@ -171,7 +121,7 @@ def record(
     """Record demonstrations by a simulated operator, or by a person on a real rig."""
     if read_rig(rig_path).world is None:
         wanted = Wanted(task=task, n=episodes, corrected=False, attempt_s=attempt_s)
-        _live(rig_path, out, wanted, user=user, viewing=viewing)
+        driving.attempts(rig_path, out, wanted, user=user, viewing=viewing)
         return
     _refuse_user(user)
     with (
@@ -246,7 +196,7 @@ def run_policy(
     """Let a policy drive with a person ready to take over."""
     if read_rig(rig_path).world is None:
         wanted = Wanted(task=task, n=takeovers, corrected=True, attempt_s=attempt_s)
-        _live(
+        driving.attempts(
             rig_path,
             record,
             wanted,
@@ -318,25 +268,6 @@ def _load(checkpoint: Path, seed: int) -> "Runner":
     return Runner(Checkpoint.load(checkpoint), seed=seed)
 
 
-def _open(rig_path: Path, replacing: RigEntry | None = None) -> Rig:
-    """Build a rig on the simulated clock if nothing in it is real."""
-    rig = build_rig(rig_path, SimClock(), replacing=replacing)
-    if all(device.spec.simulated for device in rig.devices):
-        return rig
-    return build_rig(rig_path, MonotonicClock(), replacing=replacing)
-
-
-def _glove(text: str) -> RigEntry:
-    driver, _, path = text.partition(":")
-    if driver != "replay" or not path:
-        raise ConfigError(f"--glove {text!r}: write replay:FILE.npy.")
-    return RigEntry("glove", "replay", "replay", {"path": path})
-
-
-def _person(name: str | None) -> User | None:
-    return None if name is None else load_user(find_user(name))
-
-
 def _open_for(bench: Bench, root: Path) -> EpisodeWriter:
     return open_dataset(root, bench.rig, bench.task.environment_names)
 
@@ -346,42 +277,6 @@ def _refuse_user(name: str | None) -> None:
         raise RunError(f"--user {name}: on a simulated rig a simulated operator wears the glove.")
 
 
-def _live(
-    rig_path: Path,
-    out: Path,
-    wanted: Wanted,
-    *,
-    user: str | None,
-    viewing: Viewing,
-    checkpoint: Path | None = None,
-    seed: int = 0,
-) -> None:
-    """A person at a real rig, who presses the buttons; the policy thinks in a process."""
-    rig, person = _open(rig_path), _person(user)
-    retargeter = retargeter_of(rig, person)
-    with ExitStack() as stack:
-        policy = None
-        if checkpoint is not None:  # Before the robot is switched on: loading takes a while.
-            policy = stack.enter_context(policy_process(rig, checkpoint, seed=seed))
-        watcher = stack.enter_context(watching(rig, viewing, console))
-        stack.enter_context(rig.running())
-        writer = stack.enter_context(open_dataset(out, rig))
-        table = stack.enter_context(LiveView(console, notes=lambda: _notes(writer, watcher)))
-        tally = live_attempts(
-            rig,
-            writer,
-            wanted,
-            tally=resume(out, wanted) if writer.n_episodes else None,
-            policy=policy,
-            retargeter=retargeter,
-            user=person,
-            console=console,
-            show=_shows(table, watcher),
-            watcher=watcher,
-        )
-    console.print(f"{tally.counted} of {wanted.n} wanted; this time {tally}. Recorded in {out}.")
-
-
 @contextmanager
 def _watched(bench: Bench, viewing: Viewing) -> Iterator[None]:
     """Show the attempts on a bench, if wanted."""
@@ -389,46 +284,6 @@ def _watched(bench: Bench, viewing: Viewing) -> Iterator[None]:
     with watching(bench.rig, viewing, console, names) as watcher:
         bench.watcher = watcher
         yield
-
-
-def _notes(writer: EpisodeWriter | None, watcher: View | None) -> str:
-    recorded = (
-        ""
-        if writer is None
-        else f"recording: episode {writer.n_episodes}, {writer.n_frames} frames"
-    )
-    return "    ".join(filter(None, (recorded, "" if watcher is None else watcher.note())))
-
-
-def _shows(table: LiveView, watcher: View | None) -> Callable[[Session], None]:
-    """Return what shows a session to everybody who watches."""
-
-    def show(session: Session) -> None:
-        table.show(session)
-        if watcher is not None:
-            watcher.show(session)
-
-    return show
-
-
-def _finish(writer: EpisodeWriter, stretch: Stretch, verdict: Verdict | None) -> None:
-    """Keep the episode with the operator's verdict, unless it is none or was to be forgotten."""
-    if verdict in {"redo", "abort"} or writer.n_frames == 0:
-        writer.discard_episode()
-    else:
-        writer.end_episode(stretch.success)
-
-
-def _tell(stretch: Stretch, record: Path | None) -> None:
-    table = Table("loop", "ticks", "missed", "period p50 / p99 [ms]", "late p99 [ms]", box=None)
-    for name, stats in stretch.loops.items():
-        period = f"{stats.period_s[0] * 1e3:.1f} / {stats.period_s[1] * 1e3:.1f}"
-        table.add_row(
-            name, str(stats.ticks), str(stats.misses), period, f"{stats.lateness_s[1] * 1e3:.2f}"
-        )
-    console.print(table)
-    where = "" if record is None else f" Recorded in {record}."
-    console.print(f"{stretch.duration_s:.1f} s of driving; ended: {stretch.ended}{where}")
 
 
 def _succeeded(attempt: Attempt) -> bool:

@@ -102,7 +102,9 @@ def _niceness() -> dict[Path, int]:
         with suppress(OSError):  # It has just ended.
             found[task] = os.getpriority(os.PRIO_PROCESS, int(task.name))
     with suppress(OSError):  # This kernel makes no groups.
-        found[_GROUP] = int(_GROUP.read_text(encoding="ascii").split()[-1])
+        told = _GROUP.read_text(encoding="ascii").split()
+        if told:  # It may make groups and have put this session into none.
+            found[_GROUP] = int(told[-1])
     return found
 
 

@@ -1,5 +1,6 @@
 """What every test of this project gets, asked for or not."""
 
+import logging
 import random
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,16 @@ settings.load_profile("dexhil")
 def _same_seed_every_time() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  # For libraries that use the global generator.
+
+
+@pytest.fixture(autouse=True)
+def _the_log_is_as_loud_as_before() -> Iterator[None]:
+    """Benchmarks silence it for good: theirs is a process of its own, except in a test."""
+    ours, disabled = logging.getLogger("dexhil"), logging.root.manager.disable
+    level = ours.level
+    yield
+    ours.setLevel(level)
+    logging.disable(disabled)
 
 
 @pytest.fixture(scope="session")

@@ -269,6 +269,16 @@ def test_the_group_of_a_session_goes_first_as_well_and_back(monkeypatch, tmp_pat
     assert group.read_text() == "-9"
 
 
+@pytest.mark.parametrize("told", ["", "\n"])
+def test_a_session_that_the_kernel_put_into_no_group_has_no_niceness(monkeypatch, tmp_path, told):
+    group = tmp_path / "autogroup"
+    group.write_text(told)
+    monkeypatch.setattr(realtime, "_GROUP", group)
+    with realtime.undisturbed():
+        assert group.read_text() == told
+    assert group.read_text() == told
+
+
 def failing(error):
     def tick():
         raise error

@@ -20,7 +20,7 @@ same file describes:
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -38,12 +38,21 @@ KINDS = ("arm", "hand", "glove", "tracker", "camera", "switch")
 
 @dataclass(frozen=True, slots=True)
 class RigEntry:
-    """One device in a rig file."""
+    """One device in a rig file.
+
+    Attributes:
+        kind: One of ``KINDS``.
+        name: Of the device.
+        driver: As it is registered.
+        options: Of its driver.
+        folder: Where relative paths among them begin: that of the rig file.
+    """
 
     kind: str
     name: str
     driver: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path = field(default_factory=Path)
 
     def build(self, clock: Clock | None = None, world: object | None = None) -> AnyDevice:
         """Construct the device. Nothing is opened.
@@ -57,7 +66,7 @@ class RigEntry:
         """
         device_type = cast("Any", load(self.kind, self.driver))
         where = f"[{self.kind}.{self.name}]"
-        config = parse(device_type.config_type, self.options, where)
+        config = _located(parse(device_type.config_type, self.options, where), self.folder)
         if not device_type.in_world:
             return cast("AnyDevice", device_type(config, name=self.name, clock=clock))
         if world is None:
@@ -114,6 +123,21 @@ def parse(config_type: type, options: Mapping[str, Any], where: str) -> Any:
             f"{'.'.join(map(str, e['loc'])) or 'table'}: {e['msg']}" for e in error.errors()
         )
         raise ConfigError(f"{where}: {details}.") from error
+
+
+def _located(config: Any, folder: Path) -> Any:
+    """Return a configuration whose relative paths begin in ``folder``, those of a device in it too.
+
+    What is declared as a ``Path`` is one. So a rig file works from wherever it is named.
+    """
+    located: dict[str, Any] = {}
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if isinstance(value, Path):
+            located[each.name] = folder / value
+        elif isinstance(value, RigEntry):
+            located[each.name] = replace(value, folder=folder)
+    return replace(config, **located) if located else config
 
 
 def available(kind: str) -> tuple[str, ...]:
@@ -190,4 +214,4 @@ def _entry(path: Path, kind: str, name: str, table: object) -> RigEntry:
         ) from None
     if not isinstance(driver, str):
         raise ConfigError(f"{path}: [{kind}.{name}] driver must be a name, is {driver!r}.")
-    return RigEntry(kind=kind, name=name, driver=driver, options=options)
+    return RigEntry(kind=kind, name=name, driver=driver, options=options, folder=path.parent)

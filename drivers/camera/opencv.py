@@ -6,10 +6,12 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import av
 import cv2
 import numpy as np
+from pydantic import AfterValidator
 
 from dexhil.drivers.arrays import Image
 from dexhil.drivers.camera.camera import CameraSpec
@@ -19,6 +21,13 @@ from dexhil.drivers.errors import ConfigError
 
 FRESH_S = 1.0  # A time of capture older than this is on another clock than ours [s].
 MJPEG = "MJPG"
+
+
+def _recording(source: int | str | Path) -> int | str | Path:
+    """Return a source; what is a file as a path, so that a rig file may name it from its folder."""
+    if isinstance(source, int) or "://" in str(source) or str(source).isdecimal():
+        return source
+    return Path(source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +51,7 @@ class OpencvCameraConfig:
         frozen_s: An image that stays identical for this long is reported [s]; 0 allows it.
     """
 
-    source: int | str = 0
+    source: Annotated[int | str | Path, AfterValidator(_recording)] = 0
     width: int = 640
     height: int = 480
     rate_hz: float = 30.0

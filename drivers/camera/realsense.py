@@ -70,8 +70,8 @@ class RealsenseCameraConfig:
 class RealsenseCamera(GrabbedCamera):
     """A RealSense through its SDK.
 
-    Stamps are times of exposure where the SDK knows them on the host's clock ("global time",
-    the default of D400 cameras), else of arrival.
+    Stamps are when the camera began to send, which is after the exposure, where the SDK knows
+    it on the host's clock ("global time", the default of D400 cameras), else of arrival.
 
     Tested against an emulator, never on hardware.
     """

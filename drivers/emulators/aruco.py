@@ -32,6 +32,7 @@ class ArucoEmulator(OpencvEmulator):
         return {
             "cube": str(CUBE),
             "intrinsics": str(CAMERA),
+            "reports": "cube",  # Nobody wears it.
             "camera": {"driver": "opencv", **super().options(), **size},
         }
 

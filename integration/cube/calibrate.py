@@ -1,9 +1,10 @@
 """``dexhil cube intrinsics`` and ``dexhil cube calibrate``: from images to files."""
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from dexhil.drivers.arrays import Image
 from dexhil.drivers.camera import Camera
+from dexhil.drivers.clock import Clock, MonotonicClock
 from dexhil.drivers.models.kinematics import Side
 from dexhil.integration.cube.sources import camera_entry, is_live, pictures
 from dexhil.integration.errors import RunError
@@ -44,6 +46,7 @@ BOARD: Final = (
     "Show the board from all sides: near enough to fill a third of the image, tilted by up to 50 "
     "degrees each way, in every corner of the image. Hold it still each time."
 )
+COUNTDOWN_S: Final = 3
 SeenT = TypeVar("SeenT")
 
 
@@ -95,6 +98,8 @@ def calibrate(
 ) -> None:
     """Find how the cube was folded, where the palm is in it, or both, and write its file.
 
+    What was found of the faces is written before the swings are looked at.
+
     Args:
         cube: File of the cube, as printed or as calibrated before.
         camera: File of the camera's intrinsics.
@@ -109,7 +114,7 @@ def calibrate(
 
     Raises:
         RunError: Nothing to do, or a source cannot be read.
-        CubeError: The images do not tell it well enough; nothing is written.
+        CubeError: The images do not tell it well enough.
         DeviceError: The camera fails.
     """
     if faces is None and flexion is None and deviation is None:
@@ -119,12 +124,12 @@ def calibrate(
     if faces is None and ruler_mm != 100.0:
         raise RunError("--ruler-mm changes the cube's size, so its --faces must be found anew.")
     model, lens = CubeModel.load(cube), Intrinsics.load(camera)
-    if ruler_mm != 100.0 and not _fresh(model):
+    if ruler_mm != 100.0 and model.calibrated:
         raise RunError(
             f"{cube}: is calibrated already, and its size with it. Pass the file that was printed, "
             "or leave out --ruler-mm."
         )
-    looking, notes = _Looking(seconds, console), []
+    looking, notes = _Looking(seconds, console), ["By dexhil cube calibrate."]
     if faces is not None:
         found = looking.faces(faces, scaled(model, 1e-3 * ruler_mm), lens)
         console.print(_faces_report(found))
@@ -132,6 +137,8 @@ def calibrate(
             f"Faces from {found.n_frames} images of {faces}, {found.rms_px:.2f} pixels rms."
         )
         model = found.model
+        model.save(out, notes)
+        console.print(f"Saved the faces in {escape(str(out))}", soft_wrap=True)
     if flexion is not None and deviation is not None:
         bend = looking.poses(flexion, FLEXION, model, lens)
         lean = looking.poses(deviation, DEVIATION, model, lens)
@@ -141,16 +148,8 @@ def calibrate(
             f"Palm of the {side} hand from {flexion} and {deviation}, the wrist within "
             f"{1e3 * hand.pivot_rms_m:.1f} mm rms."
         )
-        model = replace(model, pose_hand_in_cube=hand.pose_hand_in_cube)
-    model.save(out, ["By dexhil cube calibrate.", *notes])
-    console.print(f"Saved in {escape(str(out))}", soft_wrap=True)
-
-
-def _fresh(model: CubeModel) -> bool:
-    """Whether a cube is as printed, not as folded."""
-    n_faces: Literal[5, 6] = 5 if model.n_faces == 5 else 6
-    printed = CubeModel.nominal(model.edge_m, model.marker_m, faces=n_faces)
-    return np.allclose(model.corners_in_cube, printed.corners_in_cube, rtol=0.0, atol=1e-7)
+        replace(model, pose_hand_in_cube=hand.pose_hand_in_cube).save(out, notes)
+        console.print(f"Saved the palm in {escape(str(out))}", soft_wrap=True)
 
 
 # -- Looking -----------------------------------------------------------------------------
@@ -162,6 +161,7 @@ class _Looking:
 
     seconds: float
     console: Console
+    clock: Clock = field(default_factory=MonotonicClock)
 
     def at(
         self,
@@ -171,7 +171,7 @@ class _Looking:
         size: tuple[int, int] | None = None,
     ) -> tuple[list[SeenT], tuple[int, int]]:
         """Return what ``look`` finds in each image, and the images' width and height."""
-        self._tell(source, task)
+        self._get_ready(source, task)
         seen = []
         for picture in pictures(source, self.seconds):
             height, width = picture.image.shape[:2]
@@ -195,7 +195,7 @@ class _Looking:
         self, source: str, task: str, model: CubeModel, lens: Intrinsics
     ) -> npt.NDArray[np.float64]:
         """Return ``pose_cube_in_camera`` wherever the cube is seen. Shape (n, 4, 4)."""
-        self._tell(source, task)
+        self._get_ready(source, task)
         tracker = CubeTracker(model, lens)
         found = [
             tracker.update(each.image, each.stamp_s) for each in pictures(source, self.seconds)
@@ -203,9 +203,23 @@ class _Looking:
         poses = [each.pose_cube_in_camera for each in found if each is not None]
         return np.array(poses).reshape(-1, 4, 4)
 
-    def _tell(self, source: str, task: str) -> None:
-        if is_live(source):
-            self.console.print(f"[bold]{task}[/] {self.seconds:g} s.")
+    def _get_ready(self, source: str, task: str) -> None:
+        """Say what to do before a camera, and wait until somebody who is there can do it."""
+        if not is_live(source):
+            return
+        camera_entry(source)  # Nobody gets ready for a camera that there is not.
+        self.console.print(f"[bold]{task}[/] {self.seconds:g} s.")
+        if not _attended():
+            return
+        self.console.input("Press Enter when you are ready. ")
+        for left_s in range(COUNTDOWN_S, 0, -1):
+            self.console.print(f"{left_s} ...")
+            self.clock.sleep(1.0)
+
+
+def _attended() -> bool:
+    """Whether somebody can press a key."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _of_the_maker(source: str) -> Intrinsics:

@@ -77,7 +77,7 @@ def show(
         raise RunError(f"{source}: gave no images.")
     if not live:
         console.print(_table(watched))
-    console.print(_summary(watched))
+    console.print(_summary(watched, model))
     if watched.best is None:
         raise RunError(f"{source}: the cube was never seen.")
     if out is not None:
@@ -99,7 +99,7 @@ def drawn(image: Image, pose_cube_in_camera: Pose, model: CubeModel, lens: Intri
     axes = model.edge_m * np.vstack([np.zeros(3), np.eye(3)])
     _draw_axes(canvas, _pixels(axes, pose_cube_in_camera, lens), 2)
     palm = pose_cube_in_camera @ model.pose_hand_in_cube
-    if not np.array_equal(model.pose_hand_in_cube, np.eye(4)):
+    if model.palm_known:
         _draw_axes(canvas, _pixels(1.5 * axes, palm, lens), 1)
     return canvas
 
@@ -152,7 +152,7 @@ def _table(watched: _Watched) -> Table:
     return table
 
 
-def _summary(watched: _Watched) -> str:
+def _summary(watched: _Watched, model: CubeModel) -> str:
     n, n_found = watched.n_images, len(watched.found)
     span_s = watched.stamps_s[-1] - watched.stamps_s[0]
     rate = f", {(n - 1) / span_s:.1f} per second" if span_s > 0 else ""
@@ -161,8 +161,14 @@ def _summary(watched: _Watched) -> str:
         sigma_mm = [1e3 * np.sqrt(np.trace(each.covariance[:3, :3])) for each in watched.found]
         pixels = np.median([each.reprojection_px for each in watched.found])
         lines.append(
-            f"Its edges fit to {pixels:.2f} pixels (median), its position is known to "
-            f"{np.median(sigma_mm):.2f} mm."
+            f"Its edges fit to {pixels:.2f} pixels (median). Image noise alone leaves "
+            f"{np.median(sigma_mm):.2f} mm of its position unknown; to that add what cube and lens "
+            "are off."
         )
+        if not model.calibrated:
+            lines.append(
+                "The cube's faces are not calibrated: expect millimetres. dexhil cube calibrate "
+                "--faces finds them."
+            )
     lines += [f"Not in {n_times}: {reason}" for reason, n_times in watched.reasons.most_common(5)]
     return "\n".join(lines)

@@ -76,7 +76,7 @@ def camera_entry(source: str) -> RigEntry:
     if len(own) == 1:
         table = dict(own[0].options["camera"])
         driver = str(table.pop("driver", ""))
-        return RigEntry("camera", f"{own[0].name}.camera", driver, table)
+        return RigEntry("camera", f"{own[0].name}.camera", driver, table, own[0].folder)
     cameras = [entry for entry in devices if entry.kind == "camera"]
     if own or len(cameras) != 1:
         raise RunError(

@@ -66,7 +66,7 @@ class FaceCalibration:
         frames_per_face: How many showed each face together with another.
         sigma_m: Standard deviation of each face's position, worst direction [m]. Shape (k,).
         sigma_rad: Of its turning, likewise [rad]. Shape (k,).
-        off_m: How far each face is from where it should be [m]. Shape (k,).
+        off_m: How far each face is from where it was to be folded to [m]. Shape (k,).
         off_rad: By how much it is turned [rad]. Shape (k,).
     """
 
@@ -160,7 +160,7 @@ def calibrate_faces(
     """Find where each face of a cube really is.
 
     Args:
-        model: The nominal cube, at its true scale.
+        model: The cube at its true scale, as printed or as calibrated before.
         intrinsics: Of the camera.
         images: Markers found in each image, see ``MarkerFinder``.
 
@@ -285,12 +285,11 @@ def _result(
     model: CubeModel, bundle: Bundle, sightings: Sightings, n_blurred: int
 ) -> FaceCalibration:
     square, k = _square(model), model.n_faces
+    # A cube that was calibrated before is judged by its paper, too, not by the last calibration.
+    printed = model.as_printed().corners_in_cube
     corners = square @ bundle.faces[:, :3, :3].transpose(0, 2, 1) + bundle.faces[:, None, :3, 3]
-    corners = _put_on(corners.reshape(-1, 3), model.corners_in_cube.reshape(-1, 3)).reshape(k, 4, 3)
-    off = [
-        inverse(_face_pose(a)) @ _face_pose(b)
-        for a, b in zip(model.corners_in_cube, corners, strict=True)
-    ]
+    corners = _put_on(corners.reshape(-1, 3), printed.reshape(-1, 3)).reshape(k, 4, 3)
+    off = [inverse(_face_pose(a)) @ _face_pose(b) for a, b in zip(printed, corners, strict=True)]
     spread = bundle.covariance.reshape(k, 6, k, 6)[np.arange(k), :, np.arange(k), :]
     return FaceCalibration(
         model=replace(model, corners_in_cube=corners),

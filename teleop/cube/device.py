@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import numpy as np
+from pydantic import BeforeValidator
 
 from dexhil.drivers.camera import Camera, CameraObservation
 from dexhil.drivers.clock import Clock
@@ -26,6 +27,21 @@ MAX_LEAD_S: Final = 0.1
 _LOOK_S: Final = 0.002  # How often the camera is asked for an image it may have [s].
 
 
+def _own_camera(table: object) -> RigEntry:
+    """Return the device that the table of a camera describes.
+
+    Raises:
+        ValueError: It names no driver.
+    """
+    if isinstance(table, RigEntry):
+        return table
+    options = dict(table) if isinstance(table, Mapping) else {}
+    driver = options.pop("driver", None)
+    if not isinstance(driver, str):
+        raise ValueError("name the camera's driver, e.g. driver = 'realsense'")
+    return RigEntry("camera", "camera", driver, options)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArucoTrackerConfig:
     """How to build an ``ArucoTracker``.
@@ -35,14 +51,17 @@ class ArucoTrackerConfig:
         intrinsics: File of the camera, from ``dexhil cube intrinsics``.
         camera: The table of a camera, with its ``driver``: ``[tracker.NAME.camera]``. It is this
             tracker's own; no other table of the rig file may open it.
-        lead_s: Report where the hand will be so long after the image was taken [s], to make up
-            for the camera's delay. The stamp stays that of the image.
+        lead_s: Report where the hand will be so long after the image's stamp [s], to make up for
+            the delay of the camera and of what follows. The stamp stays that of the image.
+        reports: ``palm``, which must have been calibrated, or the ``cube`` itself; then
+            ``cube_position`` and ``cube_rpy`` of ``[teleop]`` must say where the palm is in it.
     """
 
     cube: Path
     intrinsics: Path
-    camera: Mapping[str, Any]
+    camera: Annotated[RigEntry, BeforeValidator(_own_camera)]
     lead_s: float = 0.0
+    reports: Literal["palm", "cube"] = "palm"
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.lead_s <= MAX_LEAD_S:
@@ -52,9 +71,10 @@ class ArucoTrackerConfig:
 class ArucoTracker(Tracker):
     """The wearer's palm, found by the marker cube on their hand.
 
-    The pose is that of the palm in the camera's frame, ``pose_cube @ pose_hand_in_cube``: the
-    cube's own until the hand is calibrated. Stamps are the camera's. While the cube is not seen
-    the pose is NaN, from the second such image on; ``health()`` says why.
+    The pose is that of the palm in the camera's frame, ``pose_cube @ pose_hand_in_cube``, unless
+    it is told to report the cube itself. Stamps are the camera's. While the cube is not seen the
+    pose is NaN, from the second such image on and until a moment after the cube was found again;
+    ``health()`` says why.
 
     Tested against an emulator, never on hardware.
     """
@@ -78,21 +98,21 @@ class ArucoTracker(Tracker):
         return self._spec
 
     def _built_camera(self) -> Camera:
-        options = dict(self._config.camera)
-        where = f"[tracker.{self.name}.camera]"
-        driver = options.pop("driver", None)
-        if not isinstance(driver, str):
-            raise ConfigError(f"{where}: name the camera's driver, e.g. driver = 'realsense'.")
-        if cast("Any", load("camera", driver)).in_world:
-            raise ConfigError(f"{where}: there is no marker cube in the simulated world to see.")
-        entry = RigEntry("camera", f"{self.name}.camera", driver, options)
+        entry = replace(self._config.camera, name=f"{self.name}.camera")
+        if cast("Any", load("camera", entry.driver)).in_world:
+            raise ConfigError(
+                f"[tracker.{self.name}.camera]: there is no marker cube in the simulated world to "
+                "see."
+            )
         return cast("Camera", entry.build(self.clock))
 
     # -- Life --------------------------------------------------------------------------------
 
     def _open(self, timeout_s: float) -> None:
-        self._cube, intrinsics = self._read_files()
-        self._tracker = CubeTracker(self._cube, intrinsics)
+        cube, intrinsics = self._read_files()
+        whole = self._config.reports == "cube"
+        self._pose_told_in_cube = np.eye(4) if whole else cube.pose_hand_in_cube
+        self._tracker = CubeTracker(cube, intrinsics)
         self._camera.connect(timeout_s)
         self._newest = _nowhere(-math.inf)
         self._look(self._camera.observe())
@@ -130,6 +150,12 @@ class ArucoTracker(Tracker):
                 f"{intrinsics.height} pixels, the camera gives {spec.width} x {spec.height}. "
                 "Calibrate the camera in this mode: dexhil cube intrinsics."
             )
+        if config.reports == "palm" and not cube.palm_known:
+            raise ConfigError(
+                f"{self}: {config.cube} does not say where the palm is in the cube, so the robot "
+                "would move another way than the hand. Find it: dexhil cube calibrate --flexion "
+                "--deviation. Or set reports = 'cube', and cube_position and cube_rpy of [teleop]."
+            )
         return cube, intrinsics
 
     # -- The thread --------------------------------------------------------------------------
@@ -157,9 +183,9 @@ class ArucoTracker(Tracker):
         cube = self._tracker.filter.predict(stamp_s + self._config.lead_s)
         if cube is None:
             return _nowhere(stamp_s)
-        palm = cube @ self._cube.pose_hand_in_cube
+        told = cube @ self._pose_told_in_cube
         return TrackerObservation(
-            stamp_s=stamp_s, position=palm[:3, 3], orientation=to_quaternion(palm[:3, :3])
+            stamp_s=stamp_s, position=told[:3, 3], orientation=to_quaternion(told[:3, :3])
         )
 
 

@@ -20,9 +20,14 @@ from dexhil.teleop.se3 import Pose, exp_rotation, inverse, log_rotation, make_po
 FloatArray = npt.NDArray[np.float64]
 
 JUMPED: Final = "The cube jumped: no hand moves like that."
+FOUND_AGAIN: Final = "The cube was just found again; nothing tells that it is where it was."
 
 _DOUBTFUL: Final = 12.6  # Chi square of 6 degrees of freedom: passed by 95 % of measurements.
 _IMPOSSIBLE: Final = 33.1  # By all but 1 in 100,000.
+# Turned farther from where its motion leads, it is no motion, however long it was out of sight:
+# one face alone allows two poses, and they are apart by 20 degrees and more [rad].
+_ANOTHER_RAD: Final = 0.35
+_ROUNDING_S: Final = 1e-6  # Of stamps: exactly the horizon ahead is not beyond it.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,9 @@ class FilterConfig:
         start: Velocities with which it may come into sight [m/s], [rad/s].
         horizon_s: Farthest that ``predict`` looks beyond the newest measurement [s].
         patience: Frames in a row without a measurement after which the cube is lost.
+        doubt_s: For how long a cube that was found again counts as lost still [s]. Where it was
+            before tells nothing of it then: it may be flipped. So long, that every loop that
+            drives by it has looked meanwhile, however slowly some image was worked on.
     """
 
     calm: tuple[float, float] = (1.0, 6.0)
@@ -42,9 +50,10 @@ class FilterConfig:
     start: tuple[float, float] = (1.0, 6.0)
     horizon_s: float = 0.1
     patience: int = 2
+    doubt_s: float = 0.15
 
     def __post_init__(self) -> None:
-        numbers = (*self.calm, *self.lively, *self.start, self.horizon_s)
+        numbers = (*self.calm, *self.lively, *self.start, self.horizon_s, self.doubt_s)
         if not all(0.0 < number < math.inf for number in numbers):
             raise CubeError("The cube's filter: every number must be above 0 and finite.")
         if self.patience < 1:
@@ -64,13 +73,15 @@ class CubeFilter:
 
     Attributes:
         config: How a hand moves.
-        lost_reason: Why there is no pose; ``None`` while there is one.
+        lost_reason: Why there is no pose to drive by; ``None`` while there is one. A cube that
+            was found again is followed, but not to be driven by for ``doubt_s``.
     """
 
     def __init__(self, config: FilterConfig | None = None) -> None:
         self.config = config or FilterConfig()
         self.lost_reason: str | None = "The cube has not been seen yet."
         self._state: _State | None = None
+        self._begun_s = -math.inf
         self._newest_s = -math.inf
         self._missed = 0
 
@@ -107,6 +118,8 @@ class CubeFilter:
             moved = _moved(self._state, stamp_s, acceleration)
             if _corrected(moved, pose, covariance, limit):
                 self._state, self._newest_s, self._missed = moved, stamp_s, 0
+                if stamp_s - self._begun_s >= self.config.doubt_s:
+                    self.lost_reason = None
                 return True
         self.miss(stamp_s, JUMPED)
         return False
@@ -124,10 +137,10 @@ class CubeFilter:
             self._state, self.lost_reason = None, reason
 
     def predict(self, at_s: float) -> Pose | None:
-        """Return where the cube is at ``at_s``, or nothing while it is lost. Shape (4, 4).
+        """Return where the cube is at ``at_s``, or nothing while it is not followed. Shape (4, 4).
 
-        Farther than ``horizon_s`` from the newest measurement is lost, too, as is the time
-        before it.
+        Nor is there anything farther than ``horizon_s`` from the newest measurement, or before
+        it.
         """
         state = self._state
         if state is None or self._too_far(at_s) or at_s < state.stamp_s:
@@ -152,10 +165,13 @@ class CubeFilter:
         self._state = _State(stamp_s, pose.copy())
         self._state.covariance[:6, :6] = covariance
         self._state.covariance[6:, 6:] = np.diag(np.repeat(self.config.start, 3)) ** 2
-        self._newest_s, self._missed, self.lost_reason = stamp_s, 0, None
+        # The first one of all interrupts nobody: there was nothing to drive by before.
+        self.lost_reason = FOUND_AGAIN if math.isfinite(self._begun_s) else None
+        self._newest_s, self._missed, self._begun_s = stamp_s, 0, stamp_s
 
     def _too_far(self, at_s: float) -> bool:
-        return self._state is None or at_s - self._state.stamp_s > self.config.horizon_s
+        horizon_s = self.config.horizon_s + _ROUNDING_S
+        return self._state is None or at_s - self._state.stamp_s > horizon_s
 
     def _check_stamp(self, stamp_s: float) -> None:
         if not stamp_s > self._newest_s:
@@ -187,13 +203,15 @@ def _moved(state: _State, stamp_s: float, acceleration: tuple[float, float]) -> 
 
 
 def _corrected(state: _State, pose: Pose, covariance: FloatArray, limit: float) -> bool:
-    """Correct ``state`` by a measurement; if it fits worse than ``limit``, say so instead."""
+    """Correct ``state`` by a measurement; if it does not fit, say so instead."""
     apart = np.concatenate(
         [
             pose[:3, 3] - state.pose[:3, 3],
             log_rotation((inverse(state.pose) @ pose)[:3, :3]),
         ]
     )
+    if np.linalg.norm(apart[3:]) > _ANOTHER_RAD:
+        return False
     innovation = state.covariance[:6, :6] + covariance
     if apart @ np.linalg.solve(innovation, apart) > limit:
         return False

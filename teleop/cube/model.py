@@ -1,7 +1,7 @@
 """What a marker cube is: which markers, and where their corners are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -23,6 +23,7 @@ _UP: Final = np.array([(0, 0, 1), (0, 0, 1), (0, 0, 1), (0, 0, 1), (-1, 0, 0), (
 # Paper folds to within a millimetre; what is farther off is another cube or a mistake.
 _MARKER_TOLERANCE: Final = 0.1  # Of the marker's edge.
 _RIGID: Final = 1e-6
+_AS_PRINTED_M: Final = 1e-7  # Files hold nanometres; no fold is that exact.
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -62,6 +63,23 @@ class CubeModel:
     @property
     def n_faces(self) -> int:
         return len(self.marker_ids)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its faces are as they were folded, and not as they were printed."""
+        off_m = np.abs(self.corners_in_cube - self.as_printed().corners_in_cube)
+        return bool(off_m.max() > _AS_PRINTED_M)
+
+    @property
+    def palm_known(self) -> bool:
+        """Whether it was calibrated where the wearer's palm is."""
+        return not np.array_equal(self.pose_hand_in_cube, np.eye(4))
+
+    def as_printed(self) -> Self:
+        """Return this cube as if it were folded exactly."""
+        faces: Literal[5, 6] = 5 if self.n_faces == 5 else 6
+        printed = CubeModel.nominal(self.edge_m, self.marker_m, faces=faces)
+        return replace(self, corners_in_cube=printed.corners_in_cube)
 
     @classmethod
     def nominal(

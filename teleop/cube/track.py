@@ -113,7 +113,8 @@ class CubeTracker:
 
         Args:
             image: RGB. Shape (height, width, 3).
-            stamp_s: When it was taken, the middle of the exposure [s].
+            stamp_s: When it was taken, as well as the camera can tell [s]. It may be off the
+                middle of the exposure, but always by as much.
 
         Raises:
             CubeError: The image has another size than the intrinsics.

@@ -40,7 +40,10 @@ millimetres, so it is never zero; a forearm that lifts or slides shows centimetr
 MAX_LEVER_M: Final = 0.25  # From the cube to the wrist of the hand that it is on.
 MAX_UNSURE_M: Final = 0.004  # Standard deviation of the wrist's position.
 _ROUNDS: Final = 4
-BEHIND_M: Final = 0.02  # A cube on the hand is not farther than this behind the wrist.
+MIN_CLEAR_M: Final = 0.01
+"""How far the middle of a cube on the back of the hand is from the wrist at least: along the
+fingers, and out of the back [m]. A swing the wrong way round puts it on the other side of one or
+both, so that none goes unseen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,7 +79,7 @@ def calibrate_hand(
 
     Raises:
         CubeError: The swings are too short, too small, not about one axis, to both sides, about
-            the same axis, or the forearm moved.
+            the same axis, the forearm moved, or the cube would not be on the back of the hand.
     """
     bend = _swing("flexion", flexion, MIN_FLEXION_RAD)
     lean = _swing("deviation", deviation, MIN_DEVIATION_RAD)
@@ -186,11 +189,14 @@ def _check_lever(cube_in_palm: FloatArray) -> None:
             f"The cube is {100 * lever_m:.0f} cm from the wrist, at most {100 * MAX_LEVER_M:.0f} "
             "cm allowed. Did the elbow bend instead of the wrist?"
         )
-    if cube_in_palm[2] < -BEHIND_M:
+    above_m, along_m = -cube_in_palm[0], cube_in_palm[2]
+    if min(above_m, along_m) < MIN_CLEAR_M:
         raise CubeError(
-            f"The cube would be {-100 * cube_in_palm[2]:.0f} cm behind the wrist, on the forearm. "
-            "Wear it on the hand; bend towards the palm first, then towards the little finger; "
-            "and say which hand it is (--side)."
+            f"The cube would be {100 * along_m:.1f} cm along the fingers from the wrist and "
+            f"{100 * above_m:.1f} cm out of the back of the hand, at least {100 * MIN_CLEAR_M:.0f} "
+            "cm each needed. Wear it on the back of the hand, not over the wrist; begin both "
+            "swings with the hand straight; bend towards the palm first, then towards the little "
+            "finger; and say which hand it is (--side)."
         )
 
 

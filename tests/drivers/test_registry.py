@@ -142,6 +142,44 @@ def test_a_rig_file_lists_its_devices_in_order(tmp_path: Path) -> None:
     assert rig.teleop == {"rate_hz": 90}
 
 
+@pytest.mark.parametrize(
+    ("driver", "option", "meant"),
+    [
+        ('glove.right]\ndriver = "replay', 'path = "hand.npy"', "hand.npy"),
+        ('glove.right]\ndriver = "replay', 'path = "../hand.npy"', "../hand.npy"),
+        ('camera.a]\ndriver = "opencv', 'source = "film.mp4"', "film.mp4"),
+        ('hand.right]\ndriver = "leap"\nport = "/dev/x', 'capture = "a.wire"', "a.wire"),
+    ],
+)
+def test_a_relative_path_begins_where_the_rig_file_is(
+    tmp_path: Path, driver: str, option: str, meant: str
+) -> None:
+    (entry,) = read_rig(write(tmp_path, f'[{driver}"\n{option}\n')).devices
+    device: Any = entry.build()
+    assert getattr(device._config, option.split(maxsplit=1)[0]) == tmp_path / meant
+
+
+@pytest.mark.parametrize("source", ["http://h/video", "0", "/dev/video0", "/films/a.mp4"])
+def test_what_is_no_relative_path_stays_as_it_is(tmp_path: Path, source: str) -> None:
+    rig = write(tmp_path, f'[camera.a]\ndriver = "opencv"\nsource = "{source}"\n')
+    (entry,) = read_rig(rig).devices
+    device: Any = entry.build()
+    assert str(device._config.source) == source
+
+
+def test_the_files_of_a_device_within_a_device_begin_there_too(tmp_path: Path) -> None:
+    rig = write(
+        tmp_path,
+        '[tracker.cube]\ndriver = "aruco"\ncube = "cube.toml"\nintrinsics = "/lens.toml"\n'
+        '[tracker.cube.camera]\ndriver = "opencv"\nsource = "film.mp4"\n',
+    )
+    (entry,) = read_rig(rig).devices
+    tracker: Any = entry.build()
+    assert tracker._config.cube == tmp_path / "cube.toml"
+    assert tracker._config.intrinsics == Path("/lens.toml")
+    assert tracker._camera._config.source == tmp_path / "film.mp4"
+
+
 def test_a_rig_without_a_world_builds_none(tmp_path: Path) -> None:
     assert read_rig(write(tmp_path, "")).build_world(SimClock()) is None
 

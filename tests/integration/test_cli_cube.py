@@ -1,7 +1,10 @@
 """`dexhil cube`: from a sheet of paper to a calibrated hand, on painted pictures."""
 
+import re
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -9,18 +12,25 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from rich.console import Console
+from rich.table import Table
 
 from dexhil.drivers.camera import Lens
 from dexhil.drivers.camera.opencv import OpencvCamera
+from dexhil.drivers.clock import SimClock
 from dexhil.drivers.emulators import EmulatorProcess
 from dexhil.drivers.emulators.cube_picture import CAMERA, CubePainter
+from dexhil.drivers.registry import read_rig
 from dexhil.integration import cli
+from dexhil.integration.cube import calibrate
+from dexhil.integration.cube.sources import camera_entry
 from dexhil.integration.emulation import rig_table
 from dexhil.teleop.cube import CubeModel, Intrinsics
 from dexhil.teleop.cube.charuco import Board
 from dexhil.teleop.se3 import Pose, distance, exp_rotation, inverse, make_pose
 
 Images = list[NDArray[np.uint8]]
+GUIDE = Path(__file__).parents[2] / "docs" / "cube.md"
 CUBE_IN_PALM = make_pose(
     (-0.05, 0.005, 0.06), exp_rotation((0, -np.pi / 2, 0)) @ exp_rotation((0.2, 0.1, 0.7))
 )
@@ -176,6 +186,75 @@ def test_what_cannot_be_calibrated_says_why_and_writes_nothing(
     assert not out.exists()
 
 
+def test_faces_that_were_found_are_kept_when_the_swings_are_refused(
+    bench: tuple[Path, CubeModel],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, true = bench
+    found = SimpleNamespace(model=true, n_frames=32, rms_px=0.1)
+    monkeypatch.setattr(calibrate._Looking, "faces", lambda *_: found)
+    monkeypatch.setattr(calibrate, "_faces_report", lambda _: Table())
+    out = tmp_path / "calibrated.toml"
+    said = fails(
+        capsys, "cube", "calibrate", "--cube", folder / "cube.toml", "--intrinsics",
+        folder / "camera.toml", "--faces", "turn", "--flexion", "none.mp4", "--deviation", "b",
+        "--out", out,
+    )  # fmt: skip
+    assert "none.mp4: there is no such file" in said
+    kept = CubeModel.load(out)
+    np.testing.assert_allclose(kept.corners_in_cube, true.corners_in_cube, atol=1e-8)
+    assert not kept.palm_known
+
+
+def _looks(monkeypatch: pytest.MonkeyPatch, source: str, *, attended: bool) -> tuple[str, float]:
+    """Return what is said before a source is opened, and how long that takes by the clock [s]."""
+    clock, output = SimClock(), StringIO()
+    start_s, opened_s = clock.now_s(), []
+
+    def opened(*_: object) -> list[SimpleNamespace]:
+        opened_s.append(clock.now_s() - start_s)
+        return [SimpleNamespace(image=np.zeros((2, 3, 3), np.uint8), stamp_s=0.0)]
+
+    def answered(_: object = "") -> str:
+        output.write("<Enter>")
+        return ""
+
+    monkeypatch.setattr(calibrate, "pictures", opened)
+    monkeypatch.setattr(calibrate, "_attended", lambda: attended)
+    monkeypatch.setattr("builtins.input", answered)
+    looking = calibrate._Looking(5.0, Console(file=output, width=200), clock)
+    looking.at(source, "Bend the hand.", lambda image: image)
+    return output.getvalue(), opened_s[0]
+
+
+def test_a_camera_is_opened_once_somebody_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, after_s = _looks(monkeypatch, "opencv", attended=True)
+    assert re.search(r"Bend the hand\. 5 s\.\s+Press Enter.*<Enter>3 \.\.\.\s+2.*\s+1", said)
+    assert after_s == pytest.approx(3.0)
+
+
+def test_nobody_is_waited_for_who_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert _looks(monkeypatch, "opencv", attended=False) == ("Bend the hand. 5 s.\n", 0.0)
+    assert _looks(monkeypatch, str(tmp_path), attended=True) == ("", 0.0)
+
+
+def test_the_guide_looks_through_the_same_camera_everywhere(tmp_path: Path) -> None:
+    (table,) = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    rig = tmp_path / "rig.toml"
+    rig.write_text(table, encoding="utf-8")
+    entry = camera_entry(str(rig))
+    assert (entry.options["width"], entry.folder) == (1280, tmp_path)
+    (tracker,) = read_rig(rig).devices
+    tracker.build()
+    (commands,) = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    for source in ("intrinsics", "--faces", "--flexion", "--deviation", "show"):
+        assert f"{source} rig.toml" in commands
+
+
 def test_a_calibrated_cube_is_not_scaled_a_second_time(
     bench: tuple[Path, CubeModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,6 +302,8 @@ def test_show_tells_where_the_cube_is_and_draws_it(
     said = " ".join(capsys.readouterr().out.split())
     assert "12 images, 30.0 per second. The cube was seen in 9 of them (75%)" in said
     assert "No marker of the cube is in sight" in said
+    assert "Image noise alone leaves" in said
+    assert "not calibrated" not in said
     seen = np.asarray(Pillow.open(out)).astype(int)
     assert seen.shape == images[0].shape
     # Axes in red, green and blue, which nothing else here is.
@@ -259,6 +340,7 @@ def test_a_camera_at_work_is_followed_and_asked(
         said = capsys.readouterr().out
         assert "markers" in said
         assert "The cube was seen in" in said
+        assert "not calibrated: expect millimetres" in " ".join(said.split())
         assert "does not know its own projection" in fails(capsys, *asked)
         lens = Lens(matrix=Intrinsics.nominal(640, 480).matrix, distortion=np.full(5, 0.01))
         monkeypatch.setattr(OpencvCamera, "lens", lambda _: lens)

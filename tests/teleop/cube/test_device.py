@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dexhil.drivers.camera import CameraObservation
 from dexhil.drivers.device import State
 from dexhil.drivers.emulators import EmulatorProcess
 from dexhil.drivers.emulators.aruco import waved
@@ -20,7 +21,8 @@ from dexhil.drivers.testing import TrackerConformance
 from dexhil.drivers.testing.emulated import Emulated
 from dexhil.drivers.tracker import Tracker
 from dexhil.teleop.cube import CubeModel, Intrinsics
-from dexhil.teleop.cube.device import ArucoTracker
+from dexhil.teleop.cube.device import MAX_LEAD_S, ArucoTracker
+from dexhil.teleop.cube.filter import CubeFilter
 from dexhil.teleop.se3 import Pose, distance, exp_rotation, from_quaternion, make_pose
 
 PATIENCE_S = 20.0
@@ -64,6 +66,78 @@ def make(process: EmulatorProcess) -> Iterator[Make]:
         device.disconnect()
 
 
+class _Sees:
+    """Stands in for the vision: finds the cube where it is told to."""
+
+    def __init__(self) -> None:
+        self.filter = CubeFilter()
+        self.pose: Pose | None = TRUTH[0]
+
+    def update(self, image: object, stamp_s: float) -> Pose | None:
+        del image
+        if self.pose is None:
+            self.filter.miss(stamp_s, "covered")
+            return None
+        found = self.filter.update(self.pose, 1e-6 * np.eye(6), stamp_s)
+        return self.pose if found else None
+
+
+@pytest.fixture
+def blind() -> Callable[..., tuple[ArucoTracker, _Sees]]:
+    """Build a tracker without a camera, and what it sees with."""
+
+    def build(**options: object) -> tuple[Any, _Sees]:
+        camera = {"driver": "opencv", "source": "/dev/null"}
+        files = {"cube": str(CUBE), "intrinsics": str(CAMERA)}
+        tracker: Any = RigEntry("tracker", "cube", "aruco", {**files, "camera": camera, **options})
+        tracker, sees = tracker.build(), _Sees()
+        tracker._tracker, tracker._pose_told_in_cube = sees, np.eye(4)
+        tracker._newest = None
+        return tracker, sees
+
+    return build
+
+
+def _told(tracker: ArucoTracker, number: int) -> bool:
+    """Whether a picture taken as one of 30 a second leads to a pose."""
+    image = np.zeros((1, 1, 3), np.uint8)
+    tracker._look(CameraObservation(stamp_s=1000.0 + number / 30.0, image=image))
+    return tracker._newest.finite
+
+
+@pytest.mark.parametrize("dropped", [2, 3, 4])
+def test_dropped_pictures_and_then_another_pose_are_never_passed_off_as_a_motion(
+    blind: Callable[..., tuple[ArucoTracker, _Sees]], dropped: int
+) -> None:
+    tracker, sees = blind()
+    assert all(_told(tracker, number) for number in range(10))
+    # 40 degrees: what one face alone may flip by, and a wrist may turn by in that time.
+    sees.pose = TRUTH[0] @ make_pose(rotation=exp_rotation((0.0, 0.7, 0.0)))
+    told = [_told(tracker, 10 + dropped + i) for i in range(8)]
+    seen_by_a_loop = 4  # So many periods of 33 ms in a row at least.
+    assert not any(told[1 : 1 + seen_by_a_loop])
+    assert told[-1]
+
+
+def test_a_cube_that_is_found_right_after_its_loss_is_not_told_of_at_once(
+    blind: Callable[..., tuple[ArucoTracker, _Sees]],
+) -> None:
+    tracker, sees = blind()
+    assert all(_told(tracker, number) for number in range(10))
+    sees.pose = None
+    assert [_told(tracker, 10), _told(tracker, 11)] == [True, False]
+    sees.pose = TRUTH[0]
+    assert [_told(tracker, number) for number in range(12, 19)] == [False] * 5 + [True] * 2
+    assert tracker._warnings() == ()
+
+
+def test_the_longest_lead_that_is_allowed_never_flickers(
+    blind: Callable[..., tuple[ArucoTracker, _Sees]],
+) -> None:
+    tracker, _ = blind(lead_s=MAX_LEAD_S)
+    assert all(_told(tracker, number) for number in range(200))
+
+
 def _until(condition: Callable[[], object]) -> None:
     give_up_s = time.monotonic() + PATIENCE_S
     while not condition():
@@ -72,8 +146,10 @@ def _until(condition: Callable[[], object]) -> None:
 
 
 def _pose(tracker: Tracker) -> Pose:
-    sample = tracker.observe()
-    return from_quaternion(sample.position, sample.orientation)
+    """Return the newest pose, once there is one: a busy machine drops pictures, which is doubt."""
+    samples: list[Any] = []
+    _until(lambda: samples.append(tracker.observe()) or samples[-1].finite)
+    return from_quaternion(samples[-1].position, samples[-1].orientation)
 
 
 def _off(pose: Pose) -> tuple[float, float]:
@@ -104,7 +180,7 @@ def test_it_reports_the_palm_once_the_hand_is_calibrated(make: Make, tmp_path: P
     palm = make_pose((0.0, 0.02, -0.08), exp_rotation((0.0, 1.2, 0.4)))
     path = tmp_path / "cube.toml"
     replace(CubeModel.load(CUBE), pose_hand_in_cube=palm).save(path)
-    with make(cube=str(path)) as tracker:
+    with make(cube=str(path), reports="palm") as tracker:
         _until(lambda: tracker.observe().finite)
         metres, radians = _off(_pose(tracker) @ np.linalg.inv(palm))
         assert metres < 1e-3
@@ -118,7 +194,7 @@ def test_a_lead_reports_where_the_hand_will_be(make: Make) -> None:
             _until(lambda: tracker.observe().finite)
             stamp_s = tracker.observe().stamp_s
             _until(lambda: tracker.observe().stamp_s > stamp_s + 0.5)
-            assert tracker.health().ok
+            _until(lambda: tracker.health().ok)
             return _off(_pose(tracker))[0]
 
     camera = make()._config.camera
@@ -138,7 +214,7 @@ def test_a_cube_out_of_sight_is_lost_in_words_and_found_again(
     make: Make, process: EmulatorProcess
 ) -> None:
     with make() as tracker:
-        assert tracker.health().ok
+        _until(lambda: tracker.health().ok)
         process.tell("nan")
         _until(lambda: not tracker.observe().finite)
         tracker.observe(max_age_s=1.0)  # That it is lost is news of now.
@@ -211,7 +287,9 @@ def test_a_camera_that_is_not_there_is_an_error(make: Make, process: EmulatorPro
     [
         ({"cube": "none.toml"}, r"none\.toml: cannot read the cube file"),
         ({"intrinsics": str(CUBE)}, "there is no option 'dictionary'"),
-        ({"camera": {"source": 0}}, r"\[tracker\.cube\.camera\]: name the camera's driver"),
+        ({"reports": "palm"}, r"aruco_cube\.toml does not say where the palm is.* --flexion --dev"),
+        ({"camera": {"source": 0}}, r"\[tracker\.cube\]: camera: .*name the camera's driver"),
+        ({"camera": 0}, r"\[tracker\.cube\]: camera: .*name the camera's driver"),
         ({"camera": {"driver": "opencv", "wide": 640}}, r"\[camera\.cube\.camera\]: there is no"),
         ({"camera": {"driver": "sim"}}, "no marker cube in the simulated world"),
         ({"camera": {"driver": "opencv", "width": 320}}, "640 x 480 pixels, the camera gives 320"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dexhil.teleop.cube.filter import JUMPED, CubeFilter, FilterConfig
+from dexhil.teleop.cube.filter import FOUND_AGAIN, JUMPED, CubeFilter, FilterConfig
 from dexhil.teleop.errors import CubeError
 from dexhil.teleop.se3 import Pose, distance, exp_rotation, make_pose
 
@@ -84,26 +84,29 @@ def test_a_start_from_rest_is_followed_at_once() -> None:
             assert angle < 0.03
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
-    st.floats(np.radians(20), np.pi),
+    st.floats(np.radians(23), np.pi),
     st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda axis: np.linalg.norm(axis) > 0.1),
     st.integers(0, 1000),
+    st.integers(0, 2),
 )
-def test_a_flip_is_never_followed(
-    angle: float, axis: tuple[float, float, float], seed: int
+def test_a_flip_is_never_followed_nor_after_pictures_that_were_dropped(
+    angle: float, axis: tuple[float, float, float], seed: int, dropped: int
 ) -> None:
     motion = steady(np.array([0.2, 0.1, -0.1, 1.0, -2.0, 0.5]))
     cube = followed(motion, 10, seed)
-    truth = motion(10 * DT)
+    at_s = (10 + dropped) * DT
+    truth = motion(at_s)
     turn = angle * np.array(axis) / np.linalg.norm(axis)
     flipped = make_pose(truth[:3, 3], truth[:3, :3] @ exp_rotation(turn))
-    assert not cube.explains(flipped, COVARIANCE, 10 * DT)
-    assert not cube.update(flipped, COVARIANCE, 10 * DT)
-    guess = cube.predict(10 * DT)
+    assert not cube.explains(flipped, COVARIANCE, at_s)
+    assert not cube.update(flipped, COVARIANCE, at_s)
+    guess = cube.predict(at_s)
     assert guess is not None
     assert distance(guess, truth)[1] < np.radians(3)
-    assert cube.update(motion(11 * DT), COVARIANCE, 11 * DT)
+    assert cube.update(motion(at_s + DT), COVARIANCE, at_s + DT)
+    assert (cube.lost_reason is None) is (dropped < 2)  # After 0.1 s it begins anew, in doubt.
 
 
 def test_a_cube_that_stays_elsewhere_is_lost_and_then_found_anew() -> None:
@@ -115,8 +118,47 @@ def test_a_cube_that_stays_elsewhere_is_lost_and_then_found_anew() -> None:
     assert cube.lost_reason == JUMPED
     assert cube.predict(11 * DT) is None
     assert cube.update(elsewhere, COVARIANCE, 12 * DT)
-    assert cube.lost_reason is None
     np.testing.assert_allclose(cube.predict(12 * DT), elsewhere)
+
+
+def doubted(cube: CubeFilter, begun: float) -> list[str | None]:
+    """Return what is said at the frame ``begun``, and while the cube is seen from then on."""
+    flipped = make_pose(START[:3, 3], START[:3, :3] @ exp_rotation((0.0, 0.7, 0.0)))
+    said = []
+    for i in range(8):
+        assert cube.update(flipped, COVARIANCE, (begun + i) * DT)
+        assert cube.predict((begun + i) * DT) is not None  # It is followed all the same.
+        said.append(cube.lost_reason)
+    return said
+
+
+def test_a_cube_that_is_found_again_is_doubted_until_every_loop_has_looked() -> None:
+    cube = followed(steady(np.zeros(6)), 10)
+    cube.miss(10 * DT, "covered")
+    cube.miss(11 * DT, "covered")
+    assert doubted(cube, 12) == [FOUND_AGAIN] * 5 + [None] * 3  # 0.15 s from the first one.
+
+
+@pytest.mark.parametrize("dropped", [3, 4, 5])
+def test_a_gap_in_the_pictures_is_doubted_like_a_loss(dropped: int) -> None:
+    cube = followed(steady(np.zeros(6)), 10)
+    assert doubted(cube, 10 + dropped)[:5] == [FOUND_AGAIN] * 5
+
+
+def test_a_cube_that_comes_into_sight_for_the_first_time_is_not_doubted() -> None:
+    cube = CubeFilter()
+    cube.miss(0.0, "nobody there")
+    assert cube.update(START, COVARIANCE, DT)
+    assert cube.lost_reason is None
+
+
+def test_a_cube_that_is_missed_again_while_it_is_doubted_is_doubted_anew() -> None:
+    cube = followed(steady(np.zeros(6)), 10)
+    cube.update(START, COVARIANCE, 14 * DT)
+    for i in (15, 16):
+        cube.miss(i * DT, "covered")
+    assert cube.lost_reason == "covered"
+    assert doubted(cube, 17)[:5] == [FOUND_AGAIN] * 5
 
 
 def test_two_frames_without_the_cube_are_a_loss() -> None:
@@ -143,6 +185,13 @@ def test_it_predicts_no_farther_than_its_horizon_and_never_back() -> None:
     assert cube.predict(last_s + 0.099) is not None
     assert cube.predict(last_s + 0.101) is None
     assert cube.predict(last_s - 1e-6) is None
+
+
+def test_exactly_as_far_as_its_horizon_is_predicted_whatever_the_rounding() -> None:
+    cube = CubeFilter()
+    for i in range(300):
+        cube.update(START, COVARIANCE, 1000.0 + i * DT)
+        assert cube.predict(1000.0 + i * DT + cube.config.horizon_s) is not None
 
 
 def test_after_a_gap_it_begins_anew() -> None:

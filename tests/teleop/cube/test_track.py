@@ -9,7 +9,7 @@ import pytest
 
 from dexhil.drivers.sim.cube_stage import CubeStage, Look
 from dexhil.teleop.cube import CubeModel, Intrinsics
-from dexhil.teleop.cube.filter import JUMPED
+from dexhil.teleop.cube.filter import FOUND_AGAIN, JUMPED
 from dexhil.teleop.cube.pose import Fit
 from dexhil.teleop.cube.track import CubeTracker, _Judged
 from dexhil.teleop.errors import CubeError
@@ -87,7 +87,7 @@ def test_a_covered_cube_is_lost_and_found_again(
         assert tracker.update(covered, i * DT) is None
     assert tracker.filter.lost_reason is not None
     assert tracker.update(film[8], 8 * DT) is not None
-    assert tracker.filter.lost_reason is None
+    assert tracker.filter.lost_reason == FOUND_AGAIN
 
 
 def test_one_unreadable_image_is_bridged_and_edges_alone_do(

@@ -35,6 +35,7 @@ def _swing(
     back: float = 0.0,
     slides_m: float = 0.0,
     wobble: float = 0.0,
+    begins_bent: bool = False,
     n: int = 90,
     noise: float = 1.0,
     seed: int = 0,
@@ -45,7 +46,7 @@ def _swing(
     phases = np.linspace(0.0, 6 * np.pi, n)
     poses = []
     for phase in phases:
-        share = 0.5 - 0.5 * np.cos(phase)
+        share = 0.5 - 0.5 * np.cos(phase + np.pi * begins_bent)
         if back:
             share = max(np.sin(phase), back * np.sin(phase))
         angle = reach * share
@@ -121,8 +122,8 @@ GOOD = _swing("flexion"), _swing("deviation")
         (_swing("flexion", wobble=0.5), GOOD[1], "right", "turned about other axes by"),
         (GOOD[0], GOOD[0], "right", "about axes 0° apart, at least 63°"),
         (_swing("flexion", slides_m=0.05), GOOD[1], "right", "The wrist wandered by"),
-        (GOOD[1], GOOD[0], "right", "behind the wrist"),
-        (GOOD[0], GOOD[1], "left", "behind the wrist"),
+        (GOOD[1], GOOD[0], "right", "Wear it on the back of the hand"),
+        (GOOD[0], GOOD[1], "left", "Wear it on the back of the hand"),
     ],
 )
 def test_swings_that_cannot_tell_are_refused(
@@ -130,6 +131,36 @@ def test_swings_that_cannot_tell_are_refused(
 ) -> None:
     with pytest.raises(CubeError, match=message):
         calibrate_hand(flexion, deviation, side)
+
+
+@pytest.mark.parametrize("place", [(-0.05, 0.005, 0.06), (-0.015, -0.03, 0.015)])
+@pytest.mark.parametrize(
+    ("bent_flexion", "bent_deviation", "said"),
+    [
+        (True, False, "right"),
+        (False, True, "right"),
+        (True, True, "right"),  # Both palms' z are the same: only the back of the hand tells.
+        (False, False, "left"),
+        (True, False, "left"),
+        (True, True, "left"),
+    ],
+)
+def test_a_swing_the_wrong_way_round_never_goes_unseen(
+    place: tuple[float, float, float], bent_flexion: bool, bent_deviation: bool, said: Side
+) -> None:
+    """Else the robot would go right where the hand goes left."""
+    cube = make_pose(place, CUBE_IN_PALM[:3, :3])
+    flexion = _swing("flexion", cube_in_palm=cube, begins_bent=bent_flexion)
+    deviation = _swing("deviation", cube_in_palm=cube, begins_bent=bent_deviation)
+    with pytest.raises(CubeError, match="begin both swings with the hand straight"):
+        calibrate_hand(flexion, deviation, said)
+
+
+def test_a_cube_over_the_wrist_is_refused_for_it_cannot_tell_a_reversed_swing() -> None:
+    cube = make_pose((-0.05, 0.0, 0.004), CUBE_IN_PALM[:3, :3])
+    swings = [_swing(each, cube_in_palm=cube) for each in AXES]
+    with pytest.raises(CubeError, match=r"0\.\d cm along the fingers from the wrist"):
+        calibrate_hand(swings[0], swings[1])
 
 
 def test_an_elbow_that_bends_is_no_wrist() -> None:

@@ -1,14 +1,15 @@
-"""Kill a program that records, fill its disk, stop its disk: what is left, and what was lost.
+"""Kill a program that records: what is left, and what was lost.
 
 The program records one 640x480 camera at 20 Hz in episodes of random length. It is killed
 with SIGKILL at random moments, some of them while an episode is being saved: as a whole,
 or only one of its two processes. Then the dataset is put right, as
-``dexhil dataset repair --apply`` does, and every frame is compared with what was handed over.
+``dexhil dataset repair --apply`` does, and every frame is compared with what was handed over:
+those of this run, and those of all runs before it that recorded into the same dataset.
 
 Aims: no finished episode is lost; of the open one no more than its last second.
 
 Run: python benchmarks/durability.py [--peer PYTHON], the Python of an environment with LeRobot,
-whose own writer is then killed in the same way. The disk of fixed size needs root.
+whose own writer is then killed in the same way.
 """
 
 import argparse
@@ -22,9 +23,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -32,10 +33,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dexhil.drivers.clock import MonotonicClock
-from dexhil.integration.live import drive, make_session
-from dexhil.integration.recorder import Recorder, open_dataset
-from dexhil.integration.rig import build_rig
 from dexhil.policy.episodes import (
     DatasetReader,
     Features,
@@ -44,18 +41,16 @@ from dexhil.policy.episodes import (
     check,
 )
 from dexhil.policy.episodes.repair import repair
-from dexhil.teleop.session import Session
-from dexhil.teleop.takeover import Event
 
 FPS = 20
 HEIGHT, WIDTH = 480, 640
 FEATURES = Features.for_rig(
     arm_joints=["a", "b"], hand_joints=["c"], cameras={"scene": (HEIGHT, WIDTH)}
 )
-RIG = Path(__file__).parents[1] / "rigs" / "sim_fr3_inspire.toml"
 SAVING_S = 0.2  # An episode is on disk about this long after its end.
 TELLS = re.compile(r"(writer|frame|ended|saved) (\d+) ([\d.]+)\n")
 KILLS = ("program and writer", "program only", "writer only")
+BY_WRITER = 128 + signal.SIGKILL  # How a program ends whose writer was killed, as in a shell.
 
 LEROBOT = """
 import logging, os, sys, time
@@ -120,21 +115,29 @@ def image(k: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 def record_for_ever(root: Path, seed: int) -> None:
     """Record, and say on standard output what has been handed over and what is on disk."""
-    random = np.random.default_rng(seed)
     with ProcessWriter(root, FEATURES, FPS) as writer:
-        print("writer", writer._process.pid, 0.0, flush=True)  # noqa: SLF001
-        while True:
-            episode, start_s = writer.n_episodes, time.monotonic()
-            writer.begin_episode(str(episode))
-            for k in range(random.integers(5, 50)):
-                time.sleep(max(0.0, start_s + k / FPS - time.monotonic()))
-                writer.add_frame(row(episode, k), {"scene": image(k)})
-                print("frame", episode, time.monotonic(), flush=True)
-            writer.end_episode(success=True)
-            print("ended", episode, time.monotonic(), flush=True)
-            if random.random() < 0.5:  # The other half goes on while the episode is saved.
-                writer.flush()
-                print("saved", episode, time.monotonic(), flush=True)
+        process = writer._process  # noqa: SLF001
+        print("writer", process.pid, 0.0, flush=True)
+        try:
+            record_episodes(writer, np.random.default_rng(seed))
+        except StorageError:
+            sys.exit(128 - process.wait())
+
+
+def record_episodes(writer: ProcessWriter, random: np.random.Generator) -> None:
+    """Record one after the other."""
+    while True:
+        episode, start_s = writer.n_episodes, time.monotonic()
+        writer.begin_episode(str(episode))
+        for k in range(random.integers(5, 50)):
+            time.sleep(max(0.0, start_s + k / FPS - time.monotonic()))
+            writer.add_frame(row(episode, k), {"scene": image(k)})
+            print("frame", episode, time.monotonic(), flush=True)
+        writer.end_episode(success=True)
+        print("ended", episode, time.monotonic(), flush=True)
+        if random.random() < 0.5:  # The other half goes on while the episode is saved.
+            writer.flush()
+            print("saved", episode, time.monotonic(), flush=True)
 
 
 # -- Killing it ----------------------------------------------------------------------------
@@ -148,7 +151,7 @@ class Said:
         frames: When each frame was handed over [s], by episode.
         ended: When each episode was ended [s].
         saved: Episodes that were said to be on disk.
-        killed_s: When it was killed.
+        killed_s: When it was killed; 0 if it was not.
     """
 
     frames: dict[int, list[float]] = field(default_factory=dict)
@@ -167,19 +170,24 @@ class Said:
 
 
 def run_and_kill(command: list[str], whom: str, event: str, after_s: float) -> Said:
-    """Start a program and kill it some time after it first said that ``event``."""
+    """Start a program and kill it some time after it first said that ``event``.
+
+    Raises:
+        RuntimeError: If it ended before, or of something else: then nothing was measured.
+    """
     said, writer = Said(), 0
     program = subprocess.Popen(  # noqa: S603  # Ourselves, or the peer that was asked for.
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
 
     def kill() -> None:
-        said.killed_s = time.monotonic()
+        now_s = time.monotonic()
         with suppress(ProcessLookupError):
+            if whom != "writer only":
+                program.kill()
             if writer and whom != "program only":
                 os.kill(writer, signal.SIGKILL)
-        if whom != "writer only":
-            program.kill()
+            said.killed_s = now_s
 
     timer = None
     with cast("TextIO", program.stdout) as lines:
@@ -194,9 +202,13 @@ def run_and_kill(command: list[str], whom: str, event: str, after_s: float) -> S
             if timer is None and verb == event:
                 timer = threading.Timer(after_s, kill)
                 timer.start()
-    program.wait()
+    status = program.wait()
     if timer is not None:
+        timer.cancel()  # If it is too late for a kill, whoever has that number now must live.
         timer.join()
+    wanted = BY_WRITER if whom == "writer only" else -signal.SIGKILL
+    if not said.killed_s or status != wanted:
+        raise RuntimeError(f"{whom}: ended by itself with status {status}, before it was killed.")
     return said
 
 
@@ -208,10 +220,12 @@ class Toll:
         kills: How many.
         in_saving: How many of them came soon after the end of an episode, which was being saved.
         saved: Episodes that were on disk.
-        lost: Of those, episodes that are not whole or no longer labelled.
+        lost: Of those, and of all that an earlier kill had left, those that are not whole or no
+            longer labelled.
         lost_s: Longest recording that is missing from the end of an episode [s].
         spoilt: Frames that are not the ones that were handed over.
         repair_s: Longest time to put the dataset right [s].
+        known: Length and label of every episode that the last run left, by dataset.
     """
 
     kills: int = 0
@@ -221,6 +235,7 @@ class Toll:
     lost_s: float = 0.0
     spoilt: int = 0
     repair_s: float = 0.0
+    known: dict[Path, list[tuple[int, bool | None]]] = field(default_factory=dict)
 
     def add(self, said: Said, root: Path) -> None:
         """Put the dataset right and compare it with what was handed over."""
@@ -231,11 +246,16 @@ class Toll:
             if episode not in said.saved
         )
         self.saved += len(said.saved)
-        before_s = time.monotonic()
+        start_s = time.monotonic()
         repair(root, apply=True)
-        self.repair_s = max(self.repair_s, time.monotonic() - before_s)
+        self.repair_s = max(self.repair_s, time.monotonic() - start_s)
         self.spoilt += len(check(root))
         reader = DatasetReader(root)
+        before = self.known.get(root, [])
+        self.known[root] = [(entry.length, entry.success) for entry in reader.episodes]
+        still = self.known[root][: len(before)]
+        self.lost += sum(was != found for was, found in zip_longest(before, still))
+        self.spoilt += sum(spoilt_frames(reader, episode) for episode in range(len(reader)))
         for episode, stamps in said.frames.items():
             found = reader.episodes[episode] if episode < len(reader) else None
             n_found = 0 if found is None else found.length
@@ -243,8 +263,6 @@ class Toll:
                 self.lost += found is None or n_found != len(stamps) or found.success is not True
             if n_found < len(stamps):
                 self.lost_s = max(self.lost_s, said.killed_s - stamps[n_found])
-            if found is not None:
-                self.spoilt += spoilt_frames(reader, episode)
 
 
 def spoilt_frames(reader: DatasetReader, episode: int) -> int:
@@ -260,7 +278,6 @@ def kill_ours(n: int, whom: str, seed: int, longest_run_s: float) -> Toll:
     """Kill the recording program ``n`` times; it goes on where it was killed."""
     toll, random = Toll(), np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "dataset"
         for i in range(n):
             # Another one now and then: putting right a dataset looks at all its episodes.
             root = Path(folder) / f"dataset_{i // 10}"
@@ -300,122 +317,16 @@ def wait_until_unlocked(root: Path) -> None:
         os.close(descriptor)
 
 
-# -- Disks and cables ----------------------------------------------------------------------
-
-
-@contextmanager
-def small_disk(megabytes: int) -> Iterator[tuple[Path, Callable[[int], None]]]:
-    """Mount a disk of that size; the second value makes it larger. Needs root."""
-    with tempfile.TemporaryDirectory() as folder:
-
-        def mount(options: str) -> None:
-            command = ["mount", "-t", "tmpfs", "-o", options, "none", folder]
-            subprocess.run(command, check=True, capture_output=True)  # noqa: S603
-
-        mount(f"size={megabytes}m")
-        try:
-            yield Path(folder), lambda size: mount(f"remount,size={size}m")
-        finally:
-            subprocess.run(["umount", folder], check=True)  # noqa: S603, S607
-
-
-def record_until_refused(root: Path, at_frame: Callable[[ProcessWriter, int], None]) -> int:
-    """Record one labelled episode and a long one; return the frames taken until it is refused."""
-    random = np.random.default_rng(0)
-    noise = random.integers(0, 256, (8, HEIGHT, WIDTH, 3), dtype=np.uint8)  # Fills a disk.
-    n = 0
-    with ProcessWriter(root, FEATURES, FPS) as writer, suppress(StorageError):
-        writer.begin_episode("whole")
-        for k in range(FPS):
-            writer.add_frame(row(0, k), {"scene": image(k)})
-        writer.end_episode(success=True)
-        writer.flush()
-        writer.begin_episode("open")
-        start_s = time.monotonic()
-        while n < 20 * FPS:
-            time.sleep(max(0.0, start_s + n / FPS - time.monotonic()))
-            writer.add_frame(row(1, n), {"scene": noise[n % 8]})
-            n += 1
-            at_frame(writer, n)
-    return n
-
-
-def full_disk() -> str:
-    """Fill a disk in the middle of an episode."""
-    try:
-        with small_disk(60) as (folder, grow):
-            root = folder / "dataset"
-            taken = record_until_refused(root, lambda *_: None)
-            grow(300)
-            return kept(root, taken)
-    except (OSError, subprocess.CalledProcessError) as error:
-        return f"not measured: a disk of fixed size needs root ({error})"
-
-
-def standing_disk(duration_s: float) -> str:
-    """Stop the writing process for a while, as a disk does that hangs."""
-
-    def at_frame(writer: ProcessWriter, n: int) -> None:
-        if n == FPS:
-            pid = writer._process.pid  # noqa: SLF001
-            os.kill(pid, signal.SIGSTOP)
-            threading.Timer(duration_s, os.kill, (pid, signal.SIGCONT)).start()
-        if n == 8 * FPS:
-            raise StorageError("enough")
-
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "dataset"
-        taken = record_until_refused(root, at_frame)
-        return kept(root, taken)
-
-
-def kept(root: Path, taken: int) -> str:
-    """Say what is left of the finished episode and of the open one."""
-    repair(root, apply=True)
-    reader = DatasetReader(root)
-    whole = reader.episodes[0].length == FPS and not check(root)
-    missing = taken - reader.episodes[1].length
-    return (
-        f"finished episode {'whole' if whole else 'LOST'}; {taken} frames taken until the end, "
-        f"{missing} of them missing ({missing / FPS:.2f} s)"
-    )
-
-
-def unplugged_camera() -> str:
-    """Pull a camera's cable in the middle of an episode on a rig on real threads."""
-    rig = build_rig(RIG, MonotonicClock())
-    with tempfile.TemporaryDirectory() as folder:
-        root, seen = Path(folder) / "dataset", [0]
-        with rig.running(), open_dataset(root, rig) as writer:
-
-            def watch(_: Session) -> None:
-                if writer.n_frames >= 2 * FPS and not seen[0]:
-                    seen[0] = writer.n_frames
-                    rig.cameras["scene"].faults.unplug()
-
-            writer.begin_episode("lift")
-            session = make_session(rig, sink=Recorder(writer))
-            stretch = drive(rig, session, first=Event.TAKE_OVER, duration_s=60.0, show=watch)
-            writer.end_episode(stretch.success)
-        (entry,) = DatasetReader(root).episodes
-        problems = check(root)
-        return (
-            f"{seen[0]} frames before, {entry.length} kept, {len(problems)} problems; "
-            f"ended: {stretch.ended}"
-        )
-
-
 # -- The table -----------------------------------------------------------------------------
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print one table of kills and one line for each other mishap."""
+    """Print one table of kills."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100, help="of the whole program")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest-run-s", type=float, default=3.0, help="until a kill")
     parser.add_argument("--peer", help="Python of an environment with LeRobot")
-    parser.add_argument("--only-kills", action="store_true", help="leave out disks and cables")
     parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)  # The program itself.
     options = parser.parse_args(arguments)
     if options.record is not None:
@@ -435,13 +346,7 @@ def main(arguments: list[str] | None = None) -> None:
         n = max(1, options.kills // 10)
         saved, found = kill_peer(n, options.peer, options.seed, options.longest_run_s)
         table.add_row("LeRobot's writer", str(n), "–", str(saved), str(saved - found), *"–––")
-    console = Console(width=120)
-    console.print(table)
-    if not options.only_kills:
-        console.print(f"disk full:           {full_disk()}")
-        console.print(f"disk hangs for 2 s:  {standing_disk(2.0)}")
-        console.print(f"disk hangs for 6 s:  {standing_disk(6.0)}")
-        console.print(f"camera unplugged:    {unplugged_camera()}")
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

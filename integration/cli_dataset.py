@@ -49,7 +49,7 @@ def repair(
         root: Folder of the dataset.
         apply: Do it.
         set_aside: Numbers of episodes to take out although they are whole.
-        like: Dataset of the same rig, to take joint names from if info.json is lost.
+        like: Dataset of the same rig, to take joint names and robot type from if info.json is lost.
         deep: Decode every video to find damage inside; takes minutes.
     """
     from dexhil.integration.dataset.commands import repair_dataset
@@ -78,7 +78,9 @@ def export(
     profile: Profile,
     outcome: bool = True,
     is_intervention: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    without: tuple[str, ...] = (),
     episodes: tuple[int, ...] = (),
+    side: Side | None = None,
 ) -> None:
     """Write a dataset for LeRobot without our own columns, or recordings for the Rerun viewer.
 
@@ -88,7 +90,9 @@ def export(
         profile: lerobot: a dataset that merges with LeRobot's own; rerun: one .rrd per episode.
         outcome: For lerobot: keep next.reward, next.done and next.success.
         is_intervention: For lerobot: add complementary_info.is_intervention, as HIL-SERL has it.
+        without: For lerobot: columns or cameras to leave out, which what it shall merge with lacks.
         episodes: For rerun: which; all if left out.
+        side: For rerun: which hand the robot has, if not the one that the dataset names.
     """
     from dexhil.integration.dataset.commands import export_dataset
 
@@ -98,19 +102,21 @@ def export(
         profile=profile,
         outcome=outcome,
         is_intervention=is_intervention,
+        without=without,
         episodes=episodes,
+        side=side,
         console=Console(),
     )
 
 
-def view(root: Root, episode: int = 0, out: Path | None = None, side: Side = "right") -> None:
+def view(root: Root, episode: int = 0, out: Path | None = None, side: Side | None = None) -> None:
     """Look at an episode in the Rerun viewer: cameras, robot, joints, who drove, timing.
 
     Args:
         root: Folder of the dataset.
         episode: Its number.
         out: File, .rrd, to write for the viewer instead of opening it.
-        side: Which hand the robot has; a dataset does not tell.
+        side: Which hand the robot has, if not the one that the dataset names.
     """
     from dexhil.integration.dataset.commands import view_episode
 

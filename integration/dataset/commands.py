@@ -106,7 +106,9 @@ def export_dataset(
     profile: Profile,
     outcome: bool,
     is_intervention: bool,
+    without: Sequence[str],
     episodes: Sequence[int],
+    side: Side | None,
     console: Console,
 ) -> None:
     """Write a dataset in another form.
@@ -114,17 +116,22 @@ def export_dataset(
     Raises:
         RunError: An option does not belong to the profile.
     """
-    if profile == "lerobot" and episodes:
-        raise RunError("--episodes belongs to --profile rerun; lerobot exports all of them.")
-    if profile == "rerun" and (is_intervention or not outcome):
-        raise RunError("--is-intervention and --no-outcome belong to --profile lerobot.")
+    if profile == "lerobot" and (episodes or side):
+        raise RunError("--episodes and --side belong to --profile rerun; lerobot exports all.")
+    if profile == "rerun" and (is_intervention or without or not outcome):
+        raise RunError("--is-intervention, --without and --no-outcome belong to --profile lerobot.")
     with _progress("exported") as progress:
         if profile == "lerobot":
             n = lerobot.export(
-                root, out, outcome=outcome, is_intervention=is_intervention, progress=progress
+                root,
+                out,
+                outcome=outcome,
+                is_intervention=is_intervention,
+                without=without,
+                progress=progress,
             )
         else:
-            shown = _to_show(root, "right", console)
+            shown = _to_show(root, side, console)
             n_wanted = len(episodes) or len(shown)
             for n, _ in enumerate(rerun_export.export(shown, out, episodes), start=1):
                 progress(n, n_wanted)
@@ -132,7 +139,7 @@ def export_dataset(
 
 
 def view_episode(
-    root: Path, *, episode: int, out: Path | None, side: Side, console: Console
+    root: Path, *, episode: int, out: Path | None, side: Side | None, console: Console
 ) -> None:
     """Open the viewer with an episode, or write a file for it.
 
@@ -153,7 +160,7 @@ def show_dataset(root: Path, *, all_episodes: bool, console: Console) -> None:
     summary.show(root, lines, console, all_episodes=all_episodes)
 
 
-def _to_show(root: Path, side: Side, console: Console) -> rerun_export.Episodes:
+def _to_show(root: Path, side: Side | None, console: Console) -> rerun_export.Episodes:
     """Open a dataset for the viewer, and say so if its robot cannot be shown."""
     episodes = rerun_export.Episodes(root, side)
     if episodes.shapeless is not None:

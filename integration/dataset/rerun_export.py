@@ -56,7 +56,7 @@ class Episodes:
 
     Args:
         root: Folder of the dataset.
-        side: Which hand the robot has, which a dataset does not tell.
+        side: Which hand the robot has, if not the one that the dataset names.
 
     Attributes:
         shapeless: Why its robot cannot be shown in three dimensions, if it cannot.
@@ -66,7 +66,7 @@ class Episodes:
         DatasetError: The dataset is damaged.
     """
 
-    def __init__(self, root: Path, side: Side = "right") -> None:
+    def __init__(self, root: Path, side: Side | None = None) -> None:
         require()
         self._root, self._reader = root, DatasetReader(root)
         self._robot: Robot | None = None

@@ -100,18 +100,20 @@ class Robot:
         return [np.array([poses[link][1][row] for link in line]) for line in self._lines]
 
 
-def robot_of(robot_type: str, joints: Sequence[str], side: Side = "right") -> Robot:
+def robot_of(robot_type: str, joints: Sequence[str], side: Side | None = None) -> Robot:
     """Return the robot that a dataset was recorded with.
 
     Args:
-        robot_type: As in its ``info.json``, e.g. ``"ur5e_leap"``.
+        robot_type: As in its ``info.json``, e.g. ``"ur5e_leap"``, ``"ur5e_leap_left"``.
         joints: Names of what its actions move.
-        side: Which hand, which a dataset does not tell.
+        side: Which hand, if not the one that ``robot_type`` names.
 
     Raises:
         RunError: There are no tables for it, or its joints have other names there.
     """
-    arm_name, _, hand_name = robot_type.partition("_")
+    arm_name, _, hand_and_side = robot_type.partition("_")
+    hand_name = hand_and_side.removesuffix("_left")
+    side = side or ("right" if hand_and_side == hand_name else "left")
     try:
         arm, hand = load_kinematics(arm_name), load_kinematics(hand_name, side)
     except ConfigError as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from dexhil.policy.episodes.errors import CorruptError, DatasetError
-from dexhil.policy.episodes.layout import Layout, read_json
+from dexhil.policy.episodes.layout import Layout, is_there, read_json
 from dexhil.policy.episodes.schema import Features
 
 VERSION = "v3.0"
@@ -34,9 +34,10 @@ class About:
         Raises:
             CorruptError: If it cannot be read.
             DatasetError: If ``root`` holds no dataset, or one of another version.
+            StorageError: If the disk withholds it.
         """
         path = Layout(Path(root)).info
-        if not path.exists():
+        if not is_there(path):
             raise DatasetError(f"{root}: holds no dataset (no meta/info.json).")
         info = read_json(path)
         if info.get("codebase_version") != VERSION:

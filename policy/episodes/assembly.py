@@ -6,7 +6,7 @@ ever changes a file in place.
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from dexhil.policy.episodes.metadata import read_tasks, row_stats
 from dexhil.policy.episodes.schema import Features, from_table
 
 Columns = Mapping[str, npt.NDArray[Any]]
+Keep = Callable[[Path, Path], None]  # How the second becomes the first: `link`, `copy`, `refer`.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,6 +57,24 @@ class Piece:
     def __getitem__(self, name: str) -> Any:
         """Return one value of the metadata."""
         return self.row.column(name)[0].as_py()
+
+
+def require_finished(root: Path) -> None:
+    """Refuse a dataset of which an episode is not listed yet, as `pieces` would leave it out.
+
+    Raises:
+        CorruptError: If ``info.json`` cannot be read.
+        DatasetError: If an episode is open, or was when the recorder died.
+    """
+    layout = Layout(root)
+    unlisted = layout.data(place_of(read_json(layout.info)["total_episodes"]))
+    for path in (layout.staging, layout.salvage, unlisted):
+        if path.exists():
+            raise DatasetError(
+                f"{root}: an episode is being recorded, or was interrupted, and would be left out "
+                f"({path.relative_to(root)} is there). End the recording; if there is none, "
+                f"dexhil dataset repair {root} --apply finishes the episode."
+            )
 
 
 def pieces(root: Path) -> list[Piece]:
@@ -92,9 +111,9 @@ class Assembly:
         info: What ``info.json`` shall say; totals and places are filled in.
         rows: Metadata of all that will be added, so that all rows get the same columns.
         tasks: Words that keep the numbers they stand at.
-        in_place_of: Whether it takes the place of what it is made of. Then data files are linked
-            as well. Where both stay, somebody's script that edits a table in place must not
-            change the other.
+        tables: How to keep data files that need no change; `copy` if left out. Where both datasets
+            stay, a script that edits a table in place must not change the other.
+        videos: How to keep videos; `link` if left out.
 
     Raises:
         CorruptError: From ``add``, if a file of the episode cannot be read.
@@ -108,12 +127,14 @@ class Assembly:
         rows: Sequence[pa.Table],
         tasks: Sequence[str] = (),
         *,
-        in_place_of: bool = False,
+        tables: Keep | None = None,
+        videos: Keep | None = None,
     ) -> None:
         self.n_episodes = 0
         self.n_frames = 0
         self._layout = Layout(root)
-        self._keep = link if in_place_of else copy
+        self._keep_table = tables or copy
+        self._keep_video = videos or link
         self._info = info
         self._features = Features.from_info(info["features"])
         self._schema = _row_schema([row.schema for row in rows], self._features)
@@ -138,9 +159,9 @@ class Assembly:
             target.parent.mkdir(parents=True, exist_ok=True)
             write_parquet(self._features.to_table(columns), target)
         else:
-            self._keep(piece.data, target)
+            self._keep_table(piece.data, target)
         for key in self._features.cameras.values():
-            link(piece.videos[key], self._layout.video(key, place))
+            self._keep_video(piece.videos[key], self._layout.video(key, place))
         self._add_row(piece, len(old), changed)
 
     def finish(self) -> None:
@@ -240,6 +261,15 @@ def link(source: Path, target: Path) -> None:
         raise CorruptError(f"{source}: is missing.") from error
     except OSError:  # Another disk, too many links, or a file system without.
         copy(source, target)
+
+
+def refer(source: Path, target: Path) -> None:
+    """Make ``target`` say where ``source`` is: for a dataset that is only looked at.
+
+    That takes no space on any disk, unlike `link`, which copies where it cannot link.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(source)
 
 
 def copy(source: Path, target: Path) -> None:

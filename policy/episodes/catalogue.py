@@ -34,11 +34,14 @@ from dexhil.policy.episodes.layout import (
     write_json,
     write_parquet,
 )
+from dexhil.policy.episodes.metadata import read_tasks
 from dexhil.policy.episodes.pace import Pace
 from dexhil.policy.episodes.schema import Features
 from dexhil.policy.episodes.video import ENCODING, Image
 
 log = logging.getLogger(__name__)
+
+_MEND = "Bring it back, or run dexhil dataset repair on the dataset."
 
 
 class Catalogue:
@@ -70,7 +73,7 @@ class Catalogue:
         layout.staging.mkdir(exist_ok=True)
         if layout.info.exists():
             listed = _require_same(layout.info, self._info())
-            self._load()
+            self._load(listed)
             if listed != self.n_episodes:
                 self.repairs.append(
                     f"info.json lists {self.n_episodes} episodes, it listed {listed}"
@@ -196,36 +199,38 @@ class Catalogue:
         self.n_frames += length
         self._stats = stats.merge(self._stats, episode_stats)
 
-    def _load(self) -> None:
+    def _load(self, listed: int) -> None:
+        """Count the finished episodes and remove what is left of one that was not.
+
+        ``info.json`` is written last: if the data of an episode is not there that was ``listed``
+        in it, or that others follow, it was lost. Then nothing may be removed.
+        """
         layout = self._layout
         if layout.tasks.exists():
-            table = read_parquet(layout.tasks)
-            self._tasks = dict(
-                zip(table["task"].to_pylist(), table["task_index"].to_pylist(), strict=True)
-            )
-        while layout.data(place := place_of(self.n_episodes)).exists():
+            self._tasks = read_tasks(layout.tasks)
+        while (data := layout.data(place := place_of(self.n_episodes))).exists():
             row = read_parquet(layout.episode(place)).to_pylist()[0]
             self._verify(row)
             self._count(row["length"], _stats_of(row, self._features))
-        beyond = [
-            path
-            for folder in (
-                "data",
-                "meta/episodes",
-                *(f"videos/{k}" for k in self._features.cameras.values()),
+        if self._beyond("data"):
+            raise CorruptError(f"{data}: is missing, but later episodes are there. {_MEND}")
+        if self.n_episodes < listed:
+            raise CorruptError(
+                f"{data}: is missing, but info.json lists {listed} episodes. {_MEND}"
             )
-            for path in sorted(layout.root.glob(f"{folder}/chunk-*/file-*"))
-            if index_of(path) >= self.n_episodes
-        ]
-        for path in beyond:
-            if path.is_relative_to(layout.root / "data"):
-                raise CorruptError(
-                    f"{layout.data(place_of(self.n_episodes))}: is missing, but later episodes "
-                    "are there. Bring it back, or record into a new dataset."
-                )
-        for path in beyond:
+        videos = (f"videos/{key}" for key in self._features.cameras.values())
+        for path in self._beyond("meta/episodes", *videos):
             path.unlink()
             self.repairs.append(f"removed {path}: its episode was not finished")
+
+    def _beyond(self, *folders: str) -> list[Path]:
+        """Return the files there that belong to no finished episode."""
+        files = (
+            path
+            for folder in folders
+            for path in sorted((self._layout.root / folder).glob("chunk-*/file-*"))
+        )
+        return [path for path in files if index_of(path) >= self.n_episodes]
 
     def _verify(self, row: Mapping[str, Any]) -> None:
         place = place_of(self.n_episodes)
@@ -238,11 +243,15 @@ class Catalogue:
             )
         if (n_rows := count_rows(data)) != row["length"]:
             raise CorruptError(f"{data}: has {n_rows} rows, expected {row['length']}.")
+        for words in row["tasks"]:
+            if words not in self._tasks:  # Its number would go to the next new task.
+                raise CorruptError(
+                    f"{self._layout.tasks}: {'lacks' if self._tasks else 'is missing or lacks'} "
+                    f"{words!r}, the task of episode {self.n_episodes}. {_MEND}"
+                )
         for key in self._features.cameras.values():
             if not (video := self._layout.video(key, place)).exists():
-                raise CorruptError(
-                    f"{video}: is missing. Bring it back, or record into a new dataset."
-                )
+                raise CorruptError(f"{video}: is missing. {_MEND}")
 
     def _info(self) -> dict[str, Any]:
         return {

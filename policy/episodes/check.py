@@ -16,10 +16,22 @@ import pyarrow.compute as pc
 
 from dexhil.policy.episodes import content, stats
 from dexhil.policy.episodes.about import VERSION
-from dexhil.policy.episodes.errors import CorruptError, DatasetError, FeaturesError
+from dexhil.policy.episodes.errors import (
+    CorruptError,
+    DatasetError,
+    FeaturesError,
+    StorageError,
+)
 from dexhil.policy.episodes.findings import Finding, Report
 from dexhil.policy.episodes.footage import Footage, count_decodable, probe
-from dexhil.policy.episodes.layout import Layout, index_of, read_json, read_parquet
+from dexhil.policy.episodes.layout import (
+    Layout,
+    index_of,
+    is_there,
+    read_json,
+    read_parquet,
+    withheld,
+)
 from dexhil.policy.episodes.metadata import EXACT, Row, read_tasks, row_stats, stats_differ
 from dexhil.policy.episodes.pace import Pace
 from dexhil.policy.episodes.schema import BOOKKEEPING, Features, from_table
@@ -55,6 +67,9 @@ def examine(
         examination.run(progress)
     except DatasetError as error:  # What all else stands on.
         examination.report.findings.append(Finding(episode=None, text=str(error)))
+    except OSError as error:  # Whatever else the disk withholds.
+        text = str(withheld(Path(error.filename or root), error))
+        examination.report.findings.append(Finding(episode=None, text=text))
     report = examination.report
     report.findings.sort(key=lambda f: (f.warning, -1 if f.episode is None else f.episode))
     return report
@@ -97,12 +112,12 @@ class _Examination:
         self._layout = layout
         self._deep = deep
         self._whole = True  # Every row of metadata is there, so that sums can be compared.
-        # Sums follow an episode; LeRobot loads what is there meanwhile.
-        self._open = layout.staging.exists() or layout.salvage.exists()
         self._table: tuple[Path, pa.Table] | None = None
 
     def run(self, progress: Progress) -> None:
         info = self._read_info()
+        # Sums follow an episode; LeRobot loads what is there meanwhile.
+        self._open = self._layout.staging.exists() or self._layout.salvage.exists()
         rows = self._rows(info["total_episodes"])
         # The first episode brings the first task.
         self._tasks = self._read_tasks() if rows or self._layout.tasks.exists() else {}
@@ -121,7 +136,7 @@ class _Examination:
 
     def _read_info(self) -> dict[str, Any]:
         path = self._layout.info
-        if not path.exists():
+        if not is_there(path):
             raise DatasetError(f"{self._layout.root}: holds no dataset (no meta/info.json).")
         info = read_json(path)
         if info.get("codebase_version") != VERSION:
@@ -149,7 +164,7 @@ class _Examination:
         for path in sorted(self._layout.root.glob(_ROWS)):
             try:
                 rows += [row for row in read_parquet(path).to_pylist() if _usable(row, path)]
-            except CorruptError as error:
+            except (CorruptError, StorageError) as error:
                 unread.add(index_of(path))
                 self._say(None, str(error))
         rows.sort(key=lambda row: row["episode_index"])
@@ -357,7 +372,7 @@ class _Examination:
     def _finding(self, episode: int | None) -> Iterator[None]:
         try:
             yield
-        except CorruptError as error:
+        except (CorruptError, StorageError) as error:
             self._say(episode, str(error))
 
 

@@ -5,7 +5,7 @@
      +-- EpisodeError    the right call, but no episode is open, or one is already
      +-- FeaturesError   the features are wrong, or not those of the dataset      (also ValueError)
      +-- CorruptError    a file of the dataset is missing or cannot be read
-     +-- StorageError    the disk refused a write, or cannot keep up              (also OSError)
+     +-- StorageError    the disk refuses a read or a write, or cannot keep up    (also OSError)
 
 A message says which file or feature, what was found against what was expected,
 and what to do next.
@@ -33,7 +33,7 @@ class CorruptError(DatasetError):
 
 
 class StorageError(DatasetError, OSError):
-    """The disk refused a write, or cannot keep up. The writer is closed.
+    """The disk refuses a read or a write, or cannot keep up. A writer is closed then.
 
     Finished episodes are whole, and of the open one all that was written is kept.
     """

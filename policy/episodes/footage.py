@@ -12,7 +12,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from dexhil.policy.episodes.errors import CorruptError
+from dexhil.policy.episodes.errors import CorruptError, StorageError
 from dexhil.policy.episodes.layout import sync_path
 from dexhil.policy.episodes.video import Image, read_frames
 
@@ -85,8 +85,9 @@ def copy_start(source: Path, n_frames: int, target: Path) -> None:
     """Write the first ``n_frames`` frames to ``target``, durably, without encoding them anew.
 
     Raises:
-        OSError: If ``source`` cannot be read, or the disk refuses.
+        OSError: If ``source`` cannot be read so far, or the disk refuses.
     """
+    n = 0
     try:
         with av.open(source) as container, av.open(target, "w") as output:
             stream = container.streams.video[0]
@@ -94,8 +95,11 @@ def copy_start(source: Path, n_frames: int, target: Path) -> None:
             for packet in itertools.islice(_whole_packets(container, stream), n_frames):
                 packet.stream = copied
                 output.mux(packet)
+                n += 1
     except av.FFmpegError as error:
         raise OSError(error.errno, error.strerror, str(target)) from error
+    if n < n_frames:
+        raise StorageError(f"{source}: gave {n} frames, a moment ago it had {n_frames}.")
     sync_path(target)
 
 

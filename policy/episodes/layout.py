@@ -1,5 +1,6 @@
 """Where each file of a dataset lies, and how to write one so that a kill cannot halve it."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,17 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dexhil.policy.episodes.errors import CorruptError, StorageError
+from dexhil.policy.episodes.errors import CorruptError, DatasetError, StorageError
 
 CHUNK_SIZE = 1000  # Files in a folder; LeRobot's default.
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+_BLOCK: Final = 2**20  # Bytes read at once.
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_DAMAGED: Final = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # None: it is no parquet.
+_NO_PLACE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,12 @@ def index_of(path: Path) -> int:
 
 
 @contextmanager
-def storing(path: Path) -> Iterator[None]:
+def storing(path: Path, *, kept: str = "") -> Iterator[None]:
     """Turn a refused write under ``path`` into one clear sentence.
+
+    Args:
+        path: A folder, there already or to be made.
+        kept: What is safe nevertheless, and how to get at it.
 
     Raises:
         StorageError: If the block raises ``OSError``.
@@ -84,14 +93,27 @@ def storing(path: Path) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        try:
-            free = f"{shutil.disk_usage(path if path.exists() else path.parent).free} bytes free"
-        except OSError:
-            free = "free space unknown"
-        raise StorageError(
-            f"{path}: cannot write ({error.strerror or error}), {free}. Finished episodes are "
-            "whole. Free some space and open the dataset again: the open episode is kept."
-        ) from error
+        why = error.strerror or str(error)
+        file = f": {error.filename}" if error.filename else ""
+        said = f"{path}: cannot write ({why}{file}){_advice(path, error.errno)}"
+        raise StorageError(f"{said} {kept}".strip()) from error
+
+
+def _advice(path: Path, number: int | None) -> str:
+    """Return how a sentence goes on that says that the disk answered error ``number``."""
+    if number in _FULL:
+        return f", {_free(path)}. Free some space."
+    if number in _NO_PLACE:
+        return ". Let this user write there, or name another folder."
+    return ". Look whether the disk is still there and healthy."
+
+
+def _free(path: Path) -> str:
+    try:
+        free = shutil.disk_usage(path if path.exists() else path.parent).free
+    except OSError:
+        return "free space unknown"
+    return f"{free / 1e9:.1f} GB free"
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
@@ -122,6 +144,7 @@ def read_parquet(
 
     Raises:
         CorruptError: If it is missing, not parquet, damaged, or lacks a column.
+        StorageError: If the disk withholds it.
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -130,7 +153,7 @@ def read_parquet(
             present = set(file.schema_arrow.names)
             table = file.read([*columns, *(name for name in optional if name in present)])
     except (OSError, pa.ArrowException) as error:
-        raise CorruptError(f"{path}: cannot be read as parquet ({_first_line(error)}).") from error
+        raise _not_read(path, "parquet", error) from error
     if missing := sorted(set(columns) - present):
         raise CorruptError(f"{path}: has no column {missing[0]!r}.")
     return table
@@ -140,12 +163,12 @@ def count_rows(path: Path) -> int:
     """Return the number of rows, from the footer alone.
 
     Raises:
-        CorruptError: As ``read_parquet``.
+        CorruptError, StorageError: As ``read_parquet``.
     """
     try:
         return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowException) as error:
-        raise CorruptError(f"{path}: cannot be read as parquet ({_first_line(error)}).") from error
+        raise _not_read(path, "parquet", error) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -153,14 +176,51 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         CorruptError: If it is missing or not a JSON object.
+        StorageError: If the disk withholds it.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CorruptError(f"{path}: cannot be read as JSON ({_first_line(error)}).") from error
+        raise _not_read(path, "JSON", error) from error
     if not isinstance(content, dict):
         raise CorruptError(f"{path}: holds a {type(content).__name__}, expected an object.")
     return content
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file.
+
+    Raises:
+        StorageError: If the disk withholds the folder that it would be in.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise withheld(path, error) from error
+
+
+def require_readable(path: Path) -> None:
+    """Read a file through, so that one which the disk withholds is not taken for damaged.
+
+    Raises:
+        StorageError: If the disk withholds any of it. A missing file is no such case.
+    """
+    try:
+        with path.open("rb") as file:
+            while file.read(_BLOCK):
+                pass
+    except OSError as error:
+        if error.errno not in _DAMAGED:
+            raise withheld(path, error) from error
+
+
+def withheld(path: Path, error: OSError) -> StorageError:
+    """Return what to say of a file or folder that is there, but that the disk does not give."""
+    why = os.strerror(error.errno) if error.errno else str(error)  # The first is without the path.
+    return StorageError(
+        f"{path}: cannot be read ({why}); nothing was changed. It need not be damaged: let this "
+        "user read it, or see to the disk, and try again."
+    )
 
 
 def publish(staged: Path, path: Path) -> None:
@@ -189,6 +249,12 @@ def sync_path(path: Path) -> None:
 
 def _sync(descriptor: int) -> None:
     os.fsync(descriptor)
+
+
+def _not_read(path: Path, kind: str, error: Exception) -> DatasetError:
+    if isinstance(error, OSError) and error.errno not in _DAMAGED:
+        return withheld(path, error)
+    return CorruptError(f"{path}: cannot be read as {kind} ({_first_line(error)}).")
 
 
 def _first_line(error: Exception) -> str:

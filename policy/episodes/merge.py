@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dexhil.policy.episodes.about import About
-from dexhil.policy.episodes.assembly import Assembly, building, pieces
+from dexhil.policy.episodes.assembly import Assembly, building, pieces, require_finished
 from dexhil.policy.episodes.check import Progress, require_sound
 from dexhil.policy.episodes.errors import DatasetError, FeaturesError
 from dexhil.policy.episodes.layout import Layout, read_json, storing
-from dexhil.policy.episodes.schema import Feature, Features, may_be_absent
+from dexhil.policy.episodes.schema import Feature, Features, is_lerobots, may_be_absent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +46,11 @@ def merge(
     Raises:
         FeaturesError: If they are not of one robot: joints, rate or columns differ.
         CorruptError: If an input is damaged.
-        DatasetError: If ``out`` is there, or an input has several episodes in a file.
+        DatasetError: If ``out`` is there, or an input is given twice, has several episodes in a
+            file, or one that was interrupted.
         StorageError: If the disk refuses a write.
     """
+    _require_different(roots)
     infos = [_read_info(root) for root in roots]
     info, added = _union(dict(zip(roots, infos, strict=True)))
     features = Features.from_info(info["features"])
@@ -72,15 +74,25 @@ def absent(name: str, feature: Feature, length: int) -> npt.NDArray[Any]:
     return np.full(shape, np.nan, feature.dtype)
 
 
+def _require_different(roots: Sequence[Path]) -> None:
+    """Refuse a dataset that is given twice: its episodes would count double in training."""
+    names: dict[Path, Path] = {}
+    for root in roots:
+        if (other := names.get(root.resolve())) is not None:
+            raise DatasetError(f"{root}: is given twice (as {other} before). Name it once.")
+        names[root.resolve()] = root
+    if len(roots) < 2:
+        raise DatasetError(f"{len(roots)} dataset given, merging needs two or more.")
+
+
 def _read_info(root: Path) -> dict[str, Any]:
     About.read(root)  # Says in words what is wrong with it.
+    require_finished(root)
     return read_json(Layout(root).info)
 
 
 def _union(infos: Mapping[Path, Mapping[str, Any]]) -> tuple[dict[str, Any], dict[Path, list[str]]]:
     """Return the ``info.json`` of all together, and which columns each input lacks."""
-    if len(infos) < 2:
-        raise DatasetError(f"{len(infos)} dataset given, merging needs two or more different ones.")
     (first, one), *others = infos.items()
     together: dict[str, Any] = dict(one["features"])
     for root, info in others:
@@ -98,9 +110,16 @@ def _union(infos: Mapping[Path, Mapping[str, Any]]) -> tuple[dict[str, Any], dic
         if needed:
             raise FeaturesError(
                 f"{root}: has no {', '.join(needed)}, which another input has and no episode may "
-                "lack. Export all of them with --profile lerobot and merge those."
+                f"lack. {_way_out(needed)}"
             )
     return {**one, "features": together}, added
+
+
+def _way_out(names: Sequence[str]) -> str:
+    """Return how to merge without some columns, in words."""
+    stubborn = [name for name in names if is_lerobots(name)]
+    without = f", those that have it with --without {' '.join(stubborn)}," if stubborn else ""
+    return f"Export all of them with --profile lerobot{without} and merge those."
 
 
 def _require_same_robot(
@@ -117,17 +136,21 @@ def _require_same_robot(
 def _require_same_feature(
     first: Path, one: Mapping[str, Any], root: Path, other: Mapping[str, Any], name: str
 ) -> None:
+    robot = name in {"action", "observation.state"}
+    advice = "These are not the same robot." if robot else _way_out([name])
     mine, theirs = list(one.get("names") or ()), list(other.get("names") or ())
     if mine != theirs:
         apart = [n for n in mine if n not in theirs] + [n for n in theirs if n not in mine]
         how = f"differ in {', '.join(apart)}" if apart else "have their elements in another order"
-        raise FeaturesError(f"{name!r}: {first} and {root} {how}. These are not the same robot.")
+        raise FeaturesError(f"{name!r}: {first} and {root} {how}. {advice}")
     for key in ("dtype", "shape"):
         if one[key] != other[key]:
             raise FeaturesError(
-                f"{name!r}: {key} is {one[key]} in {first}, but {other[key]} in {root}."
+                f"{name!r}: {key} is {one[key]} in {first}, but {other[key]} in {root}. {advice}"
             )
     for key in ("video.codec", "video.pix_fmt"):
         here, there = ((entry.get("info") or {}).get(key) for entry in (one, other))
         if here != there:
-            raise FeaturesError(f"{name!r}: {key} is {here} in {first}, but {there} in {root}.")
+            raise FeaturesError(
+                f"{name!r}: {key} is {here} in {first}, but {there} in {root}. {advice}"
+            )

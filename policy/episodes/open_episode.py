@@ -1,6 +1,7 @@
 """The episode being recorded: in memory, and in a journal that survives a kill."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class OpenEpisode:
         self._records: list[Record] = []
         self._journal = (folder / _FRAMES).open("wb", buffering=0)
         self._encoders: dict[str, VideoEncoder] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="sync")
+        self._syncing: Future[None] | None = None
         try:
             for camera, key in features.cameras.items():
                 path = folder / f"{camera}.mp4"
@@ -59,7 +62,11 @@ class OpenEpisode:
 
     def finish(self, success: bool | None) -> dict[str, Path]:
         """Make the outcome and the videos durable. Returns the video file by camera."""
-        self._write_header({"success": success})
+        if self._syncing is not None:
+            self._syncing.result()
+        sync_path(self._folder / _FRAMES)
+        # Of so many frames: the videos are not whole yet, and the outcome is not that of a part.
+        self._write_header({"success": success, "n_frames": len(self)})
         videos = {}
         for camera, encoder in self._encoders.items():
             videos[camera] = self._folder / f"{camera}.final.mp4"
@@ -76,7 +83,18 @@ class OpenEpisode:
         return {camera: encoder.samples for camera, encoder in self._encoders.items()}
 
     def sync(self) -> None:
-        """Make what was written so far survive a power cut."""
+        """Have what was written so far survive a power cut, as soon as the disk has it.
+
+        Waits for nothing: while the disk takes its time, frames go on, to memory. What it says
+        is raised by the next call.
+        """
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            self._syncing.result()
+        self._syncing = self._pool.submit(self._sync)
+
+    def _sync(self) -> None:
         sync_path(self._folder / _FRAMES)
         for encoder in self._encoders.values():
             encoder.sync()
@@ -84,6 +102,7 @@ class OpenEpisode:
 
     def stop(self) -> None:
         """End the threads and close the files, and leave the journal on disk. Safe to repeat."""
+        self._pool.shutdown()
         self._journal.close()
         for encoder in self._encoders.values():
             encoder.stop()
@@ -102,21 +121,40 @@ class OpenEpisode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
-    """What a killed writer left of its open episode."""
+    """What a killed writer left of its open episode.
+
+    Attributes:
+        folder: Where it lies.
+        features: What a frame is.
+        task: What the robot was asked to do.
+        success: Whether it did; ``None`` if nobody said so far.
+        n_labelled: How many frames the episode had when somebody said so; ``None`` if nobody did.
+        records: Rows that are whole.
+    """
 
     folder: Path
     features: Features
     task: str
     success: bool | None
+    n_labelled: int | None
     records: npt.NDArray[np.void]
 
     @classmethod
     def read(cls, folder: Path, features: Features, episode_index: int) -> "Journal | None":
-        """Return the journal of that episode in ``folder``, or ``None`` if there is none."""
+        """Return the journal of that episode in ``folder``, or ``None`` if there is none.
+
+        Raises:
+            CorruptError: If it cannot be read, or is of a later episode.
+        """
         if not (folder / HEADER).exists():
             return None
         header = read_json(folder / HEADER)
-        if header["episode_index"] != episode_index:
+        if header["episode_index"] > episode_index:
+            raise CorruptError(
+                f"{folder / HEADER}: is of episode {header['episode_index']}, but only "
+                f"{episode_index} are there. Run dexhil dataset repair on the dataset."
+            )
+        if header["episode_index"] < episode_index:
             return None  # Killed between finishing the episode and removing its journal.
         content = (folder / _FRAMES).read_bytes()
         n_whole = len(content) // features.frame_dtype.itemsize
@@ -125,6 +163,7 @@ class Journal:
             features=features,
             task=header["task"],
             success=header.get("success"),
+            n_labelled=header.get("n_frames"),
             records=np.frombuffer(content, dtype=features.frame_dtype, count=n_whole),
         )
 
@@ -135,8 +174,10 @@ class Journal:
     def frames(self) -> Iterator[tuple[Record, dict[str, Image]]]:
         """Yield the frames that are whole: row and every camera."""
         videos = [_until_damage(self.folder / f"{camera}.mp4") for camera in self.features.cameras]
+        # An interrupt between writing a row and counting it leaves one too many.
+        records = self.records[: self.n_labelled]
         # The rows come last, so that none is consumed in vain when a video ends first.
-        for *images, record in zip(*videos, self.records, strict=False):
+        for *images, record in zip(*videos, records, strict=False):
             yield np.array(record), dict(zip(self.features.cameras, images, strict=True))
 
 

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 BUFFER_S: Final = 4.0  # A disk may stand still for this long [s].
 _BUFFER_BYTES: Final = 512 * 2**20
 _N_SLOTS = (8, 128)  # Few enough that what tells of them fits into a pipe: telling never waits.
-_EXIT_S = 0.1  # A process that closed its end has ended within this [s].
+_EXIT_S = 0.1  # A process that closed its end, or was killed, has ended within this [s].
+_PATIENCE_S = 300.0  # Copying hours of video to a slow disk takes less [s].
 _LAST_WORD = "the last word"  # Nobody says this: whoever waits for it hears all until the end.
 
 # Not as a module: nothing of the program that records may be imported again.
@@ -47,7 +48,9 @@ class ProcessWriter:
     recorded time lie. What was recorded until then is kept.
 
     Leaving the ``with`` block, or the program in any way, keeps the open episode and labels it
-    neither success nor failure. Not for use by several threads at once.
+    neither success nor failure. A process that gives no sign of life for five minutes then, or
+    in ``flush``, is killed: whoever opens the dataset next keeps what reached the disk.
+    Not for use by several threads at once.
 
     Args:
         root: Folder of the dataset. Made if missing.
@@ -58,7 +61,7 @@ class ProcessWriter:
     Raises:
         FeaturesError, CorruptError, DatasetError: As `DatasetWriter`.
         StorageError: Once, from the first call after the disk refused a write, could not keep
-            up, or the process was ended. The writer is closed then.
+            up, or the process was ended or hung. The writer is closed then.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class ProcessWriter:
             os.close(memory)
         self._free = list(range(n_slots))
         self._pipe: Connection | None = pipe
-        self._leave = weakref.finalize(self, _leave, self._process, pipe)
+        self._leave = weakref.finalize(self, _leave, self._process, pipe, self._root)
         job = Job(
             root=self._root,
             features=features,
@@ -164,10 +167,10 @@ class ProcessWriter:
         if not self._free:
             self._let_go()
             raise StorageError(
-                f"{self._root}: the disk cannot keep up, {len(self._slots)} frames "
-                f"({len(self._slots) / self._fps:.1f} s) wait for it. The {n_frames} frames of "
-                "the open episode are kept, unlabelled. Record to a faster disk, or with fewer "
-                "cameras."
+                f"{self._root}: disk or processor cannot keep up, {len(self._slots)} frames "
+                f"({len(self._slots) / self._fps:.1f} s) wait for them. The {n_frames} frames of "
+                "the open episode are kept, unlabelled. Record to a faster disk, with fewer "
+                "cameras, or with less else to do for this machine."
             )
         slot = self._free.pop()
         self._slots.write(slot, record, images or {})
@@ -239,8 +242,10 @@ class ProcessWriter:
     def _hear(self, awaited: str | None = None) -> tuple[Any, ...]:
         """Note what the other process said, and go on until it says ``awaited``, if given."""
         pipe, error = self._the_pipe, None
+        # Before it is open it may have hours to salvage.
+        patience_s = {None: 0.0, "opened": None}.get(awaited, _PATIENCE_S)
         try:
-            while error is None and (awaited is not None or pipe.poll()):
+            while error is None and pipe.poll(patience_s):
                 verb, *values = pipe.recv()
                 if verb == "failed":
                     error = values[0]
@@ -249,7 +254,9 @@ class ProcessWriter:
                 elif verb == "saved":
                     self._note(*values)
                 if verb == awaited:
-                    break
+                    return tuple(values)
+            if error is None and awaited is not None:
+                error = _give_up(self._process, self._root)
         except (EOFError, OSError):
             error = self._gone()
         except BaseException:  # Maybe in the middle of a message: what follows means nothing.
@@ -258,7 +265,7 @@ class ProcessWriter:
         if error is not None:
             self._let_go()
             raise error
-        return tuple(values) if awaited is not None else ()
+        return ()
 
     @property
     def _the_pipe(self) -> Connection:
@@ -296,12 +303,33 @@ def _start(memory: int) -> tuple["subprocess.Popen[bytes]", Connection]:
             pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C and a terminal that closes are not for it.
+            # Ctrl-C and a terminal that closes are not for it. No session of its own: where the
+            # kernel shares the processor between sessions, it would have to do with one share.
+            process_group=0,
         )
         return process, Connection(ours.detach())
 
 
-def _leave(process: "subprocess.Popen[bytes]", pipe: Connection) -> None:
-    """Let the process finish. Runs when the program ends, too, if nobody closed the writer."""
+def _leave(process: "subprocess.Popen[bytes]", pipe: Connection, root: Path) -> None:
+    """Let the process finish. Runs when the program ends, too, if nobody closed the writer.
+
+    Raises:
+        StorageError: If it does not end. It is killed then.
+    """
     pipe.close()
-    process.wait()
+    try:
+        process.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        raise _give_up(process, root) from None
+
+
+def _give_up(process: "subprocess.Popen[bytes]", root: Path) -> StorageError:
+    """Kill a process that hangs. Returns what to say."""
+    process.kill()
+    with suppress(subprocess.TimeoutExpired):  # A disk that hangs may hold it even then.
+        process.wait(_EXIT_S)
+    return StorageError(
+        f"{root}: the process that writes it did nothing for {_PATIENCE_S:g} s and was killed. "
+        "Finished episodes are whole. Look whether the disk answers and open the dataset again: "
+        "what reached the disk of the open episode is kept."
+    )

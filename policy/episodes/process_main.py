@@ -30,7 +30,6 @@ from dexhil.policy.episodes.writer import DatasetWriter
 
 _SYNC_S = 0.5  # A power cut costs no more than twice this of the open episode [s].
 _LOOK_S = 0.25  # Between two looks whether anybody is still there [s].
-_NICENESS = 5  # The loops that drive the robot come first; the slots give us time.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +54,7 @@ class _Server:
         self._stopping = self._ending = False
         self._synced_s = time.monotonic()
         signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # The terminal is the program's, not ours.
 
     def run(self) -> None:
         """Write until the end."""
@@ -122,7 +122,6 @@ class _Server:
 def main() -> None:
     """Serve the pipe and the memory whose descriptors are the arguments."""
     pipe, memory = (int(argument) for argument in sys.argv[1:3])
-    os.nice(_NICENESS)
     logging.disable()  # What is worth telling goes through the pipe.
     with suppress(EOFError):  # Whoever started it gave up before it said what to write.
         _Server(Connection(pipe), memory).run()

@@ -55,6 +55,7 @@ class DatasetReader:
     Raises:
         CorruptError: If a file is missing or unreadable.
         DatasetError: If ``root`` holds no dataset, or one of another version.
+        StorageError: From any method, if the disk withholds a table.
     """
 
     def __init__(self, root: Path | str) -> None:

@@ -1,27 +1,39 @@
 """Put a damaged dataset right: what is whole is kept, what is not is set aside, never deleted.
 
 The repaired dataset is built beside the damaged one out of links, checked, and then takes its
-place by a rename; what it does not hold stays in a folder beside it, with the reasons.
+place by a rename; what it does not hold stays in a folder beside it, with the reasons. To say what
+would be done, it is built among temporary files, where nothing is written beside the dataset.
 """
 
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from dexhil.policy.episodes.assembly import Assembly, Piece, building, clear, pieces
+from dexhil.policy.episodes.assembly import (
+    Assembly,
+    Keep,
+    Piece,
+    building,
+    clear,
+    link,
+    pieces,
+    refer,
+)
 from dexhil.policy.episodes.catalogue import Catalogue
 from dexhil.policy.episodes.check import Progress, examine
-from dexhil.policy.episodes.damage import Parts, Remains, Survey, describe
+from dexhil.policy.episodes.damage import UNKNOWN_TASK, Parts, Remains, Survey, describe
 from dexhil.policy.episodes.errors import CorruptError, DatasetError
 from dexhil.policy.episodes.findings import Finding
 from dexhil.policy.episodes.footage import copy_start, sample_images
 from dexhil.policy.episodes.layout import (
     Layout,
+    place_of,
     read_json,
     storing,
     sync_path,
@@ -32,6 +44,8 @@ from dexhil.policy.episodes.open_episode import HEADER
 from dexhil.policy.episodes.schema import FILLED_BY_WRITER, OUTCOME, Features
 from dexhil.policy.episodes.writer import DatasetWriter, lock
 
+_RECOVERED: Final = ".recovered"  # Episodes of which a part is left, written anew.
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
@@ -40,6 +54,7 @@ class Repair:
     Attributes:
         steps: In words; empty if there is nothing to repair.
         left: What is wrong still: no file is damaged, but their content contradicts itself.
+            Episodes have the numbers that they have in the dataset as it lies there now.
         n_episodes: Episodes in the repaired dataset.
         set_aside: Folder of what the repaired dataset does not hold; ``None`` if nothing was done.
     """
@@ -69,45 +84,97 @@ def repair(
         root: Folder of the dataset.
         apply: Do it. Otherwise ``root`` stays as it is, and the steps say what would be done.
         drop: Episodes to set aside although they are whole.
-        like: Dataset of the same rig, to take joint names from if ``info.json`` is lost.
+        like: Dataset of the same rig, to take joint names and robot type from if ``info.json``
+            is lost, or was and has none since.
         deep: Decode every video to find damage inside.
         progress: Told as it goes.
 
     Raises:
-        DatasetError: If there is no dataset, it is open elsewhere, or not of a kind known here.
-        StorageError: If the disk refuses a write. Nothing has changed then.
+        DatasetError: If there is no dataset, it is open elsewhere, not of a kind known here, or
+            not of the same rig as ``like``.
+        StorageError: If the disk refuses a read or a write. Nothing has changed then.
     """
     root = root.resolve()
     ready = root.with_name(f".{root.name}.repaired")
-    if apply and Path.cwd().is_relative_to(root):
-        raise DatasetError(f"{root}: is where you stand. Repair it from outside that folder.")
     with storing(root):
         if ready.exists() and not root.exists():  # Killed just before the last rename.
             ready.rename(root)
         if not root.exists():
             raise DatasetError(f"{root}: holds no dataset (there is no such folder).")
+        if apply:
+            _require_replaceable(root)
         with _locked(root):
-            clear(ready)
             layout = Layout(root)
             info, why = describe(layout, like)
             survey = Survey(layout, Features.from_info(info["features"]), deep)
             remains = _look(survey, drop, progress)
             try:
-                with building(ready) as folder:
+                with _workplace(ready, apply=apply) as folder:
                     steps = [f"info.json is written anew: {why}"] if why else []
-                    steps += _rebuild(survey, info, remains, folder)
+                    steps += _rebuild(survey, info, remains, folder, link if apply else refer)
                     steps = steps or _summaries(layout, Layout(folder))
                     steps += _salvage(layout, Layout(folder), remains, drop)
                     report = examine(folder)
+                    clear(folder / _RECOVERED)
                 set_aside = _swap(root, ready, steps) if apply and steps else None
             finally:
-                clear(ready)
+                if apply:
+                    clear(ready)
+    numbers = range(report.n_episodes) if set_aside else _kept(remains)
     return Repair(
         steps=tuple(steps),
-        left=tuple(report.problems),
+        left=tuple(_as_it_lies(found, folder, root, numbers) for found in report.problems),
         n_episodes=report.n_episodes,
         set_aside=set_aside,
     )
+
+
+def _require_replaceable(root: Path) -> None:
+    if Path.cwd().is_relative_to(root):
+        raise DatasetError(f"{root}: is where you stand. Repair it from outside that folder.")
+    if not os.access(root.parent, os.W_OK):
+        raise DatasetError(
+            f"{root.parent}: this user may not write there, but the repaired dataset is built "
+            f"there to take the place of {root.name}. Allow it, or copy the dataset to where "
+            "you may write and repair that. Nothing was changed."
+        )
+
+
+@contextmanager
+def _workplace(ready: Path, *, apply: bool) -> Iterator[Path]:
+    """Yield an empty folder to build in: it becomes ``ready``, or vanishes where that is no use."""
+    if apply:
+        clear(ready)
+        with building(ready) as folder:
+            yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="dexhil-repair-") as name, storing(Path(name)):
+        yield Path(name)
+
+
+def _as_it_lies(finding: Finding, built: Path, root: Path, numbers: Sequence[int]) -> Finding:
+    """Return what was found in the dataset as it was built, in terms of the one in ``root``.
+
+    There, its episodes have these ``numbers``, in order.
+    """
+    text, episode = finding.text.replace(str(built), str(root)), finding.episode
+    if episode is not None and episode < len(numbers):
+        number = numbers[episode]
+        text = text.replace(_file_name(episode), _file_name(number))
+        return replace(finding, episode=number, text=text)
+    if episode is not None:  # It has no number yet.
+        return replace(finding, episode=None, text=f"the interrupted episode: {text}")
+    return replace(finding, text=text)
+
+
+def _file_name(episode: int) -> str:
+    chunk, file = place_of(episode)
+    return f"chunk-{chunk:03d}/file-{file:03d}"
+
+
+def _kept(remains: Sequence[Remains]) -> list[int]:
+    """Return which episodes the repaired dataset holds, in the order that they have there."""
+    return [found.index for found in remains if found.piece or found.parts]
 
 
 def _look(survey: Survey, drop: frozenset[int], progress: Progress) -> list[Remains]:
@@ -125,24 +192,22 @@ def _look(survey: Survey, drop: frozenset[int], progress: Progress) -> list[Rema
 
 
 def _rebuild(
-    survey: Survey, info: Mapping[str, Any], remains: list[Remains], folder: Path
+    survey: Survey, info: Mapping[str, Any], remains: list[Remains], folder: Path, keep: Keep
 ) -> list[str]:
     """Build the repaired dataset in ``folder``. Returns how its episodes differ."""
-    steps: list[str] = []
-    with _recovered(folder / ".recovered", info, remains, steps) as kept:
-        rows = [piece.row for piece, _ in kept]
-        assembly = Assembly(folder, info, rows, _numbered(survey.tasks), in_place_of=True)
-        for piece, given in kept:
-            assembly.add(piece, given)
-        assembly.finish()
+    kept, steps = _recovered(folder / _RECOVERED, info, remains)
+    rows, tasks = [piece.row for piece, _ in kept], _numbered(survey.tasks)
+    assembly = Assembly(folder, info, rows, tasks, tables=keep, videos=keep)
+    for piece, given in kept:
+        assembly.add(piece, given)
+    assembly.finish()
     return steps + _moved(remains)
 
 
-@contextmanager
 def _recovered(
-    folder: Path, info: Mapping[str, Any], remains: list[Remains], steps: list[str]
-) -> Iterator[list[tuple[Piece, dict[str, Any]]]]:
-    """Yield the episodes to keep, with the columns to put in place of their own.
+    folder: Path, info: Mapping[str, Any], remains: list[Remains]
+) -> tuple[list[tuple[Piece, dict[str, Any]]], list[str]]:
+    """Return the episodes to keep, each with columns to put in place of its own, and what it takes.
 
     Those of which a part is left are written anew to a dataset of their own in ``folder``.
     """
@@ -155,6 +220,7 @@ def _recovered(
             if found.parts is not None:
                 anew[found.index] = _write_anew(catalogue, folder, features, found.parts)
     written = pieces(folder) if anew else []
+    steps: list[str] = []
     kept: list[tuple[Piece, dict[str, Any]]] = []
     for found in remains:
         if found.piece is not None:
@@ -166,14 +232,14 @@ def _recovered(
             kept.append((piece, {name: parts.columns[name] for name in outcome}))
         else:
             steps.append(f"episode {found.index}: set aside: {found.why}")
-    yield kept
-    clear(folder)
+    return kept, steps
 
 
 def _what_is_kept(parts: Parts) -> str:
-    if not parts.to_the_end:
-        return f"its first {len(parts)} frames are kept, labelled neither success nor failure"
     label = "" if parts.success is not None else ", labelled neither success nor failure"
+    label += f', its task is called "{UNKNOWN_TASK}"' if parts.task == UNKNOWN_TASK else ""
+    if not parts.to_the_end:
+        return f"its first {len(parts)} frames are kept{label}"
     return f"all {len(parts)} frames are kept and its metadata is written anew{label}"
 
 
@@ -199,8 +265,7 @@ def _numbered(tasks: Mapping[int, str]) -> list[str]:
 
 
 def _moved(remains: list[Remains]) -> list[str]:
-    kept = [found.index for found in remains if found.piece or found.parts]
-    moved = [(old, new) for new, old in enumerate(kept) if old != new]
+    moved = [(old, new) for new, old in enumerate(_kept(remains)) if old != new]
     if not moved:
         return []
     (old, new), n = moved[0], len(moved)
@@ -247,8 +312,8 @@ def _salvage(
         header = read_json(journal / HEADER)
     except CorruptError as error:
         return [f"the interrupted episode is set aside: {error}"]
-    kept = {found.index for found in remains if found.piece or found.parts}
-    if header["episode_index"] in kept | drop:
+    kept = _kept(remains)
+    if header["episode_index"] in {*kept, *drop}:
         return leftovers
     shutil.copytree(journal, repaired.salvage)
     write_json({**header, "episode_index": len(kept)}, repaired.salvage / HEADER)

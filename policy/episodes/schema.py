@@ -30,6 +30,12 @@ def may_be_absent(name: str) -> bool:
     return name in {"action.policy", "action.human"} or name.startswith(("age.", "authority."))
 
 
+def is_lerobots(name: str) -> bool:
+    """Whether LeRobot's own datasets may have such a column, so that an export keeps it."""
+    named = {"action", "intervention", *OUTCOME, *BOOKKEEPING}
+    return name in named or name.startswith("observation.")
+
+
 class Source(IntEnum):
     """Who the executed action came from."""
 

@@ -53,7 +53,7 @@ class VideoEncoder:
         self.samples: list[Image] = []
         self._path = path
         self._queue: Queue[Image | None] = Queue(_QUEUED_FRAMES)
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         fragmented = {
             "movflags": "frag_keyframe+empty_moov+default_base_moof",
             "flush_packets": "1",
@@ -105,24 +105,28 @@ class VideoEncoder:
             self._thread.join()
 
     def _run(self) -> None:
+        frames = self._frames()
         try:
             with _as_os_error(), self._container:
-                self._encode()
-        except OSError as error:
+                self._encode(frames)
+        except Exception as error:  # noqa: BLE001  # Whatever it is, the recorder raises it.
             self._error = error
-            while self._queue.get() is not None:  # Nobody may block on a dead encoder.
+            for _ in frames:  # Nobody may block on a dead encoder.
                 pass
 
-    def _encode(self) -> None:
-        k = 0
+    def _frames(self) -> Iterator[Image]:
+        """Yield what is added until it is told to stop; then no more, however often asked."""
         while (image := self._queue.get()) is not None:
+            yield image
+
+    def _encode(self, frames: Iterator[Image]) -> None:
+        for k, image in enumerate(frames):
             if k % _SAMPLE_EVERY == 0:
                 step = -(-max(image.shape) // _SAMPLE_SIZE)
                 self.samples.append(image[::step, ::step])
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = k
             self._container.mux(self._stream.encode(frame))
-            k += 1
         self._container.mux(self._stream.encode(None))
 
     def _raise_error(self) -> None:

@@ -204,7 +204,13 @@ class DatasetWriter:
         )
 
     def sync(self) -> None:
-        """Make the open episode so far survive a power cut; a kill it survives anyway."""
+        """Have the open episode so far survive a power cut soon; a kill it survives anyway.
+
+        Does not wait for the disk.
+
+        Raises:
+            StorageError: The disk refused what it was asked for last time.
+        """
         if self._open is not None:
             with self._guarded():
                 self._open.sync()
@@ -272,11 +278,16 @@ class DatasetWriter:
     def _guarded(self, closing_on: type[BaseException] = StorageError) -> Iterator[None]:
         """Close the writer if the block fails; the next one keeps what is on disk by then."""
         try:
-            with storing(self._layout.root):
+            with storing(self._layout.root, kept=self._kept()):
                 yield
         except closing_on:
             self._release()
             raise
+
+    def _kept(self) -> str:
+        if self._open is None:
+            return "Finished episodes are whole."
+        return "Finished episodes are whole. Open the dataset again: the open episode is kept."
 
     def _release(self) -> None:
         if self._open is not None:
@@ -301,10 +312,12 @@ class DatasetWriter:
             episode = self._require_open()
             for record, images in journal.frames():
                 episode.add(record, images)
-            if len(episode):
-                index = self.end_episode(journal.success)
+            if n_frames := len(episode):
+                whole = n_frames == journal.n_labelled  # Of a part nobody said how it went.
+                index = self.end_episode(journal.success if whole else None)
+                unsaid = "" if whole or journal.success is None else ", unlabelled: its end is lost"
                 self._catalogue.repairs.append(
-                    f"kept {len(episode)} frames of an interrupted episode as episode {index}"
+                    f"kept {n_frames} frames of an interrupted episode as episode {index}{unsaid}"
                 )
             else:
                 self.discard_episode()

@@ -51,7 +51,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -
         (("check",), ("--deep", "--json", "exit status 1")),
         (("repair",), ("--apply", "--set-aside", "--like", "--deep", "Deletes nothing")),
         (("merge",), ("--out",)),
-        (("export",), ("--out", "--profile", "--no-outcome", "--is-intervention", "--episodes")),
+        (("export",), ("--out", "--profile", "--no-outcome", "--without", "--episodes", "--side")),
         (("view",), ("--episode", "--out", "--side")),
         (("show",), ("--all-episodes",)),
     ],
@@ -130,6 +130,19 @@ def test_repair_fails_on_what_it_cannot_put_right_until_that_is_set_aside(
     assert check(dataset) == []
 
 
+def test_repair_names_what_it_cannot_put_right_by_the_number_to_set_aside(
+    capsys: pytest.CaptureFixture[str], dataset: Path
+) -> None:
+    data(dataset, 0).unlink()
+    spoil(dataset, 2, lambda columns: columns["action"].put(0, np.nan))
+    said, _ = run(capsys, "repair", dataset, code=1)
+    assert "episode 2: action is not finite" in said
+    run(capsys, "repair", dataset, "--set-aside", 2, "--apply")
+    assert check(dataset) == []
+    said, _ = run(capsys, "show", dataset)
+    assert "episodes 1, 7 frames" in said
+
+
 # -- merge, show ------------------------------------------------------------------------------
 
 
@@ -192,6 +205,45 @@ def test_the_flag_can_go_along_as_a_number_and_the_outcome_can_stay_behind(
     assert flag.dtype == np.float32
     assert flag.tolist() == [0.0] * 5 + [1.0] * 7
     assert check(out) == []
+
+
+def test_columns_and_cameras_that_another_dataset_lacks_can_stay_behind(
+    capsys: pytest.CaptureFixture[str], original: Path, dataset: Path, tmp_path: Path
+) -> None:
+    def export(root: Path, name: str, *options: object) -> Path:
+        out = tmp_path / name
+        run(capsys, "export", root, "--out", out, "--profile", "lerobot", *options)
+        return out
+
+    poorer = export(original, "poorer", "--without", "scene", "observation.state")
+    assert check(poorer) == []
+    assert set(json.loads((poorer / "meta/info.json").read_text())["features"]) == {*PLAIN[1:]}
+    assert not (poorer / "videos").exists()
+    _, complaint = run(capsys, "merge", dataset, poorer, "--out", tmp_path / "both", code=1)
+    assert f"those that have it with --without observation.state {KEY}, and merge" in complaint
+    same = export(dataset, "same", "--without", "observation.state", KEY)
+    run(capsys, "merge", same, poorer, "--out", tmp_path / "both")
+    assert check(tmp_path / "both") == []
+
+
+def test_what_cannot_stay_behind_is_refused_by_name(
+    capsys: pytest.CaptureFixture[str], original: Path, tmp_path: Path
+) -> None:
+    for name in ("wrist", "timestamp"):
+        _, complaint = run(capsys, "export", original, "--out", tmp_path / "plain",
+                           "--profile", "lerobot", "--without", name, code=1)  # fmt: skip
+        assert f"has no column or camera '{name}' to leave out, has observation.state" in complaint
+    assert not (tmp_path / "plain").exists()
+
+
+def test_a_dataset_whose_last_episode_was_interrupted_is_not_exported_without_it(
+    capsys: pytest.CaptureFixture[str], dataset: Path, tmp_path: Path
+) -> None:
+    (dataset / ".staging").mkdir()
+    out = tmp_path / "plain"
+    _, complaint = run(capsys, "export", dataset, "--out", out, "--profile", "lerobot", code=1)
+    assert "was interrupted, and would be left out (.staging is there)" in complaint
+    assert f"dexhil dataset repair {dataset} --apply finishes the episode" in complaint
 
 
 # -- export to Rerun --------------------------------------------------------------------------
@@ -273,8 +325,16 @@ def test_without_rerun_one_sentence_says_what_to_install(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--profile", "lerobot", "--episodes", 1), "--episodes belongs to --profile rerun"),
+        (
+            ("--profile", "lerobot", "--episodes", 1),
+            "--episodes and --side belong to --profile rerun",
+        ),
+        (
+            ("--profile", "lerobot", "--side", "left"),
+            "--episodes and --side belong to --profile rerun",
+        ),
         (("--profile", "rerun", "--is-intervention"), "belong to --profile lerobot"),
+        (("--profile", "rerun", "--without", "scene"), "belong to --profile lerobot"),
         (("--profile", "rerun", "--episodes", 7), "has no episode 7, it has 3"),
     ],
 )

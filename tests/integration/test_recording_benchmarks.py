@@ -32,7 +32,7 @@ def cells(text: str, label: str) -> list[str]:
 def test_kills_cost_no_finished_episode_and_at_most_a_second_of_the_open_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    module_of("durability").main(["--kills", "1", "--longest-run-s", "0.5", "--only-kills"])
+    module_of("durability").main(["--kills", "1", "--longest-run-s", "0.5"])
     printed = capsys.readouterr().out
     for whom in ("program and writer", "program only", "writer only"):
         _, kills, _, _, lost, most_lost_s, spoilt, _ = cells(printed, whom)
@@ -62,6 +62,37 @@ def test_a_lost_episode_and_a_spoilt_frame_are_counted(tmp_path: Path) -> None:
     assert toll.lost == 2, "episode 1 lost its label, episode 2 is not there"
     assert toll.lost_s == pytest.approx(7.0), "the first frame of episode 2"
     assert toll.spoilt == 2
+    (tmp_path / "dataset/data/chunk-000/file-000.parquet").unlink()
+    toll.add(module.Said(killed_s=20.0), tmp_path / "dataset")
+    assert toll.lost == 4, "episode 0 was lost since, and 1 is 0 now"
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("print('frame 0 1.0')", "status 0"),
+        ("print('ended 0 1.0')", "status 0"),
+        ("import sys; print('ended 0 1.0'); sys.exit(3)", "status 3"),
+    ],
+)
+def test_a_program_that_ends_by_itself_is_no_kill(program: str, why: str) -> None:
+    with pytest.raises(RuntimeError, match=f"ended by itself with {why}"):
+        module_of("durability").run_and_kill([sys.executable, "-c", program], "it", "ended", 60.0)
+
+
+def test_what_a_mishap_costs_is_counted(tmp_path: Path) -> None:
+    module = module_of("disks")
+    with DatasetWriter(tmp_path, module.FEATURES, module.FPS) as writer:
+        for n in (module.FPS, 5):
+            writer.begin_episode("lift")
+            for _ in range(n):
+                picture = np.zeros((module.HEIGHT, module.WIDTH, 3), np.uint8)
+                writer.add_frame(module.row(), {"scene": picture})
+            writer.end_episode()
+    said = module.kept(tmp_path, 7, "full")
+    assert said == (
+        "finished episode whole; 7 frames taken until the end, 2 of them missing (0.10 s); full"
+    )
 
 
 def test_recording_prints_what_it_costs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,9 @@ def test_a_robot_without_a_table_or_with_other_joints_is_told_of() -> None:
     names = [f"arm.{name}" for name in load_kinematics("ur5e").joint_names]
     names += [f"hand.{name}" for name in load_kinematics("leap").joint_names]
     assert robot_of("ur5e_leap", names).n == 22
+    assert robot_of("ur5e_leap", names).side == "right"
+    assert robot_of("ur5e_leap_left", names).side == "left"
+    assert robot_of("ur5e_leap", names, "left").side == "left"
     with pytest.raises(RunError, match="robot_type 'koch_gripper': no shape is known"):
         robot_of("koch_gripper", names)
     with pytest.raises(RunError, match=r"its joints are arm\.shoulder_pan_joint"):

@@ -1,10 +1,12 @@
 """Small datasets for the tools that look after them, and ways to spoil one."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -114,3 +116,31 @@ def in_one_file(root: Path, names: Sequence[str]) -> None:
             table = table.set_column(place, "data/file_index", pa.array([0] * len(table)))
             table = table.drop_columns(["success", "true_fps", "largest_gap_s"])
         pq.write_table(table, paths[0])
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return every file's digest by its place."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def cut(path: Path, share: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def start_first(path: Path) -> None:
+    """Move a video's index to the front, as LeRobot writes them, so that its start survives."""
+    whole = path.with_suffix(".whole.mp4")
+    path.rename(whole)
+    fast = {"movflags": "faststart"}
+    with av.open(whole) as source, av.open(path, "w", options=fast) as target:
+        copied = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.pts is not None:
+                packet.stream = copied
+                target.mux(packet)
+    whole.unlink()

@@ -1,6 +1,8 @@
 """A check finds what a training run would stumble over, says of which episode, and nothing else."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 import pytest
 
 from dexhil.policy.episodes import DatasetWriter, check
@@ -255,6 +258,40 @@ def test_features_of_other_kinds_are_left_out_and_named(dataset: Path) -> None:
     report = examine(dataset)
     assert report.findings == []
     assert report.left_out == ["said: a kind of feature not known here"]
+
+
+@pytest.mark.parametrize("file", [row, data])
+def test_what_the_disk_withholds_of_one_episode_does_not_end_the_check(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, file: Callable[[Path, int], Path]
+) -> None:
+    opened = pq.ParquetFile
+
+    def refuse(path: Path, **options: Any) -> pq.ParquetFile:
+        if path == file(dataset, 1):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, **options)
+
+    spoil(dataset, 2, lambda columns: columns["action"].put(0, np.nan))
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    found = check(dataset)
+    assert any(f"{file(dataset, 1)}: cannot be read (Permission denied)" in text for text in found)
+    assert any("episode 2: action is not finite" in text for text in found)
+
+
+@pytest.mark.parametrize("name", ["meta/info.json", ".staging"])
+def test_a_folder_that_the_disk_withholds_is_a_finding(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    stat = Path.stat
+
+    def refuse(path: Path, **options: Any) -> os.stat_result:
+        if path == dataset / name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    (text,) = check(dataset)
+    assert text.startswith(f"{dataset / name}: cannot be read (Permission denied)")
 
 
 def test_no_dataset_is_a_finding(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ from dexhil.policy.episodes import merge as module
 from dexhil.policy.episodes.errors import CorruptError, FeaturesError
 from dexhil.policy.episodes.layout import write_parquet
 from dexhil.policy.episodes.merge import merge
+from dexhil.policy.episodes.repair import repair
 from dexhil.policy.episodes.schema import from_table
 from tests.policy.datasets import (
     EPISODES,
     FEATURES,
     FPS,
+    KEY,
     add_frames,
     columns_of,
     data,
@@ -136,6 +138,7 @@ def other_robot(tmp_path: Path, *, joints: list[str], fps: int, robot: str) -> P
         ({"joints": ["b", "a"]}, "have their elements in another order"),
         ({"fps": 30}, "frames per second 30, but .*demonstrations has 20"),
         ({"robot": "real"}, "robot type real, but .*demonstrations has sim"),
+        ({"robot": "sim_left"}, "robot type sim_left, but .*demonstrations has sim"),
     ],
 )
 def test_another_robot_or_rate_is_refused_by_name(
@@ -151,8 +154,54 @@ def test_a_column_that_no_episode_may_lack_is_refused_by_name(
     demonstrations: Path, corrections: Path, tmp_path: Path
 ) -> None:
     older = without(demonstrations, tmp_path, "t_mono")
-    with pytest.raises(FeaturesError, match=r"older: has no t_mono, .* --profile lerobot"):
+    with pytest.raises(
+        FeaturesError,
+        match=r"older: has no t_mono, .* Export all of them with --profile lerobot and merge those",
+    ):
         merge([corrections, older], tmp_path / "both")
+
+
+def test_what_an_export_would_keep_is_advised_to_be_left_out_of_it(
+    demonstrations: Path, corrections: Path, tmp_path: Path
+) -> None:
+    older = without(demonstrations, tmp_path, "t_mono", "observation.state")
+    advice = r"--profile lerobot, those that have it with --without observation\.state, and merge"
+    with pytest.raises(FeaturesError, match=rf"has no observation\.state, t_mono, .* {advice}"):
+        merge([corrections, older], tmp_path / "both")
+    features = json.loads((corrections / "meta/info.json").read_text())["features"]
+    other = shutil.copytree(corrections, tmp_path / "other")
+    features[KEY]["info"]["video.codec"] = "av1"
+    edit_json(other / "meta/info.json", {"features": features})
+    with pytest.raises(FeaturesError, match=rf"video\.codec is h264 .* --without {KEY}, and merge"):
+        merge([demonstrations, other], tmp_path / "both")
+
+
+@pytest.mark.parametrize("name", [".staging", ".salvage", None])
+def test_an_input_whose_last_episode_was_interrupted_is_refused_and_named(
+    demonstrations: Path, corrections: Path, tmp_path: Path, name: str | None
+) -> None:
+    killed = Path(shutil.copytree(demonstrations, tmp_path / "killed"))
+    if name is None:  # Between data and info.json.
+        edit_json(killed / "meta/info.json", {"total_episodes": 2})
+        name = "data/chunk-000/file-002.parquet"
+    else:
+        (killed / name).mkdir()
+    with pytest.raises(DatasetError, match=rf"killed: .* was interrupted, .*{name}.* --apply"):
+        merge([corrections, killed], tmp_path / "both")
+    repair(killed, apply=True)
+    assert merge([corrections, killed], tmp_path / "both").n_episodes == 5
+
+
+def test_a_dataset_that_is_given_twice_is_refused_and_named(
+    demonstrations: Path, corrections: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(demonstrations)
+    monkeypatch.chdir(demonstrations.parent)
+    for again in (demonstrations, Path("demonstrations"), tmp_path / "link"):
+        message = rf"{again}: is given twice \(as {demonstrations} before\)"
+        with pytest.raises(DatasetError, match=message):
+            merge([demonstrations, corrections, again], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
 
 
 def test_a_damaged_input_makes_no_output(
@@ -184,7 +233,7 @@ def test_what_cannot_be_merged_is_refused(
     demonstrations: Path, corrections: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(DatasetError, match="1 dataset given"):
-        merge([demonstrations, demonstrations], tmp_path / "both")
+        merge([demonstrations], tmp_path / "both")
     with pytest.raises(DatasetError, match="is there already"):
         merge([demonstrations, corrections], demonstrations)
     theirs = shutil.copytree(demonstrations, tmp_path / "theirs")

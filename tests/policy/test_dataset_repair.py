@@ -1,13 +1,13 @@
 """A repair keeps what is whole, recovers what it can, deletes nothing; what results is sound."""
 
-import hashlib
+import errno
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dexhil.policy.episodes import DatasetError, DatasetReader, DatasetWriter, StorageError, check
 from dexhil.policy.episodes import repair as module
+from dexhil.policy.episodes.damage import UNKNOWN_TASK
 from dexhil.policy.episodes.repair import repair
 from dexhil.policy.episodes.schema import from_table
 from tests.policy.datasets import (
@@ -25,12 +26,16 @@ from tests.policy.datasets import (
     KEY,
     add_frames,
     columns_of,
+    contents,
+    cut,
     data,
     edit_json,
+    edit_row,
     in_one_file,
     record,
     row,
     spoil,
+    start_first,
     video,
 )
 
@@ -63,40 +68,12 @@ def dataset(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "dataset"))
 
 
-def contents(folder: Path) -> dict[str, str]:
-    """Return every file's digest by its place."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
 def same_episode(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(
         np.array_equal(one[name], other[name], equal_nan=True)
         for name in one
         if name not in NUMBERS
     )
-
-
-def cut(path: Path, share: float) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-
-
-def start_first(path: Path) -> None:
-    """Move a video's index to the front, as LeRobot writes them, so that its start survives."""
-    whole = path.with_suffix(".whole.mp4")
-    path.rename(whole)
-    fast = {"movflags": "faststart"}
-    with av.open(whole) as source, av.open(path, "w", options=fast) as target:
-        copied = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.pts is not None:
-                packet.stream = copied
-                target.mux(packet)
-    whole.unlink()
 
 
 def test_a_sound_dataset_needs_nothing(dataset: Path) -> None:
@@ -231,34 +208,19 @@ def test_lost_metadata_is_made_again_from_the_rows(dataset: Path) -> None:
     row(dataset, 1).unlink()
     (dataset / "meta/tasks.parquet").unlink()
     whole = columns_of_all(dataset)
-    repair(dataset, apply=True)
+    done = repair(dataset, apply=True)
     assert check(dataset) == []
     entries = DatasetReader(dataset).episodes
     assert [entry.success for entry in entries] == [True, None, None]
     # Only episodes 0 and 2 were told to lift; whoever lost words and number has neither.
     assert [entry.task for entry in entries] == ["lift", "unknown task", "lift"]
+    assert f'its task is called "{UNKNOWN_TASK}"' in done.steps[1]
     for episode, columns in enumerate(whole):
         assert same_episode(columns_of(dataset, episode), columns)
 
 
 def columns_of_all(root: Path) -> list[dict[str, Any]]:
     return [from_table(pq.ParquetFile(data(root, e)).read(), FEATURES) for e in range(3)]
-
-
-def test_a_lost_info_is_made_again_and_another_dataset_brings_the_names_back(
-    dataset: Path, original: Path
-) -> None:
-    (dataset / "meta/info.json").unlink()
-    like = repair(dataset, like=original)
-    assert f"Taken from {original}" in like.steps[0]
-    done = repair(dataset, apply=True)
-    assert "--like ANOTHER brings them back" in done.steps[0]
-    reader = DatasetReader(dataset)
-    assert check(dataset) == []
-    assert (reader.fps, reader.robot_type) == (FPS, "unknown")
-    assert reader.features["action"].shape == (3,)
-    assert reader.features["action"].names is None
-    assert reader.features.cameras == FEATURES.cameras
 
 
 def test_summaries_that_lag_are_written_anew(dataset: Path) -> None:
@@ -303,6 +265,74 @@ def test_what_no_repair_can_put_right_is_left_and_told(dataset: Path) -> None:
     assert done.steps == ()
     assert any("action is not finite" in str(finding) for finding in done.left)
     assert contents(dataset) == before
+
+
+def test_what_is_left_has_the_number_by_which_it_can_be_set_aside(dataset: Path) -> None:
+    data(dataset, 0).unlink()
+    spoil(dataset, 2, lambda columns: columns["action"].put(0, np.nan))
+    edit_row(dataset, 2, {f"videos/{KEY}/to_timestamp": 9.0})
+    again = Path(shutil.copytree(dataset, dataset.with_name("again")))
+    left = repair(dataset).left
+    assert {finding.episode for finding in left} == {2}
+    repair(dataset, drop=frozenset({2}), apply=True)
+    assert check(dataset) == []
+    assert [entry.length for entry in DatasetReader(dataset).episodes] == [7]
+    # Once it is applied, numbers are those that the episodes have by then.
+    assert {finding.episode for finding in repair(again, apply=True).left} == {1}
+
+
+def test_what_is_left_names_files_where_they_lie(dataset: Path) -> None:
+    data(dataset, 0).unlink()
+    edit_row(dataset, 2, {f"videos/{KEY}/from_timestamp": 9.0})
+    again = Path(shutil.copytree(dataset, dataset.with_name("again")))
+    assert any(f"{video(dataset, 2)}: has no frame" in str(f) for f in repair(dataset).left)
+    done = repair(again, apply=True)
+    assert any(f"{video(again, 1)}: has no frame" in str(finding) for finding in done.left)
+
+
+def test_what_is_wrong_with_the_interrupted_episode_has_no_number_yet(
+    killed: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(killed, tmp_path / "dataset"))
+    records = np.fromfile(root / ".staging/frames.bin", FEATURES.frame_dtype)
+    records["action"][3] = np.nan
+    records.tofile(root / ".staging/frames.bin")
+    data(root, 0).unlink()
+    (finding,) = repair(root).left
+    assert str(finding).startswith("the interrupted episode: action is not finite")
+
+
+def test_a_look_writes_nothing_beside_the_dataset_and_copies_no_file(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(data(dataset, 1), 0.5)
+    seen: list[Path] = []
+    salvage = module._salvage
+
+    def look(*arguments: Any) -> list[str]:
+        seen.extend(dataset.parent.iterdir())
+        return salvage(*arguments)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(module, "_salvage", look)
+    monkeypatch.setattr("os.link", refuse)
+    monkeypatch.setattr("shutil.copyfile", refuse)
+    assert repair(dataset).n_episodes == 2
+    assert seen == [dataset]
+
+
+def test_a_folder_that_may_not_be_written_is_named_before_anything_is_done(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(data(dataset, 1), 0.5)
+    before = contents(dataset.parent)
+    monkeypatch.setattr(os, "access", lambda path, _: path != dataset.parent)
+    assert len(repair(dataset).steps) == 2
+    with pytest.raises(DatasetError, match=f"{dataset.parent}: this user may not write there"):
+        repair(dataset, apply=True)
+    assert contents(dataset.parent) == before
 
 
 def test_what_is_being_recorded_is_left_alone(dataset: Path) -> None:

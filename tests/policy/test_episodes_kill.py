@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,19 @@ def record_until_killed(root: Path, *, n_awaited: int, after_s: float) -> list[i
     return reported
 
 
+def require_whole(root: Path, episodes: Iterable[int]) -> None:
+    """Look at every frame of these, which the recorder said it finished."""
+    reader = DatasetReader(root)
+    assert set(episodes) <= set(range(len(reader)))
+    for e in episodes:
+        episode = reader.episode(e)
+        assert (episode.task, episode.success, len(episode)) == (str(e), True, LENGTH)
+        expected = 1000.0 * e + np.arange(LENGTH)
+        np.testing.assert_array_equal(episode.columns["observation.state"][:, 0], expected)
+        brightness = [image.mean() for image in reader.images(e, "scene")]
+        np.testing.assert_allclose(brightness, 20.0 * np.arange(LENGTH), atol=4)
+
+
 def test_kills_at_random_moments_lose_no_finished_episode(tmp_path: Path) -> None:
     random = np.random.default_rng(7)
     finished: set[int] = set()
@@ -68,16 +81,9 @@ def test_kills_at_random_moments_lose_no_finished_episode(tmp_path: Path) -> Non
         )
         assert finished.isdisjoint(reported)
         finished.update(reported)
-        reader = DatasetReader(tmp_path)
         assert check(tmp_path) == []
-        assert finished <= set(range(len(reader)))
-        for e in reported:
-            episode = reader.episode(e)
-            assert (episode.task, episode.success, len(episode)) == (str(e), True, LENGTH)
-            expected = 1000.0 * e + np.arange(LENGTH)
-            np.testing.assert_array_equal(episode.columns["observation.state"][:, 0], expected)
-            brightness = [image.mean() for image in reader.images(e, "scene")]
-            np.testing.assert_allclose(brightness, 20.0 * np.arange(LENGTH), atol=4)
+        require_whole(tmp_path, reported)
+    require_whole(tmp_path, finished)  # None cost an episode of a run before.
     assert len(finished) >= N_KILLS // 2
 
 

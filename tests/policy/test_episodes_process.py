@@ -225,7 +225,7 @@ def test_a_full_disk_is_told_once_and_costs_no_finished_episode(
             record(writer, features)
             writer.flush()
 
-        with pytest.raises(StorageError, match=r"cannot write \(.*\), \d+ bytes free"):
+        with pytest.raises(StorageError, match=r"cannot write \(.*Finished episodes are whole"):
             record_until_refused()
         with pytest.raises(EpisodeError, match="the writer is closed"):
             writer.begin_episode("lift")
@@ -308,6 +308,32 @@ def test_the_writing_process_loads_no_torch(tmp_path: Path, features: Features) 
     assert "libarrow" in loaded
     assert "torch" not in loaded
     assert "mujoco" not in loaded
+
+
+@pytest.mark.parametrize("handed_over", [False, True])
+def test_a_writing_process_that_hangs_is_killed_and_told(
+    *,
+    tmp_path: Path,
+    blind: Features,
+    add_frames: AddFrames,
+    monkeypatch: pytest.MonkeyPatch,
+    handed_over: bool,
+) -> None:
+    monkeypatch.setattr("dexhil.policy.episodes.process._PATIENCE_S", 0.05)
+    writer = ProcessWriter(tmp_path, blind, FPS)
+    writer.begin_episode("lift")
+    add_frames(writer, blind, 3)
+    os.kill(writer._process.pid, signal.SIGSTOP)
+    wait = writer.flush
+    if handed_over:  # As after a disk that could not keep up: there is nothing more to hear.
+        writer._let_go()
+        wait = writer.close
+    with pytest.raises(StorageError, match=r"did nothing for 0.05 s and was killed.*is kept"):
+        wait()
+    assert writer._process.wait() == -signal.SIGKILL
+    writer.close()
+    DatasetWriter.reopen(tmp_path).close()
+    assert check(tmp_path) == []
 
 
 # -- The program that records ends ---------------------------------------------------------

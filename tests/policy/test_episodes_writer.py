@@ -2,7 +2,10 @@
 
 import errno
 import io
+import json
+import threading
 import time
+from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,13 +128,58 @@ def test_rows_videos_and_their_folder_are_made_to_survive_a_power_cut_on_request
         add_frames(writer, features, 4)
         while not (tmp_path / ".staging/scene.mp4").exists():
             time.sleep(0.01)
+        while ".staging" not in synced:  # The first request; while it runs, others are left out.
+            time.sleep(0.01)
         synced.clear()
         writer.sync()
+        while ".staging" not in synced:
+            time.sleep(0.01)
         assert synced == ["frames.bin", "scene.mp4", ".staging"]
         writer.end_episode()
         synced.clear()
         writer.sync()
         assert synced == []
+
+
+def test_a_disk_that_takes_its_time_delays_no_frame(
+    tmp_path: Path, features: Features, add_frames: AddFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    awake = threading.Event()
+    monkeypatch.setattr(layout, "_sync", lambda _: awake.wait(10.0))
+    with DatasetWriter(tmp_path, features, FPS) as writer:
+        writer.begin_episode("lift")
+        awake.clear()
+        for _ in range(3):
+            writer.sync()
+            add_frames(writer, features, 2)
+        assert writer.n_frames == 6
+        awake.set()
+        writer.end_episode()
+    assert len(DatasetReader(tmp_path)) == 1
+
+
+def test_what_a_disk_refused_to_make_durable_is_told_with_the_next_request(
+    tmp_path: Path, features: Features, add_frames: AddFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = threading.Event()
+
+    def refuse(_: int) -> None:
+        refused.set()
+        raise OSError(errno.EIO, "Input/output error")
+
+    def ask_until_it_is_told() -> None:
+        while True:  # The refusal is on its way for a moment.
+            writer.sync()
+
+    with DatasetWriter(tmp_path, features, FPS) as writer:
+        writer.begin_episode("lift")
+        add_frames(writer, features, 2)
+        with monkeypatch.context() as patched:
+            patched.setattr(layout, "_sync", refuse)
+            writer.sync()
+            assert refused.wait(10.0)
+        with pytest.raises(StorageError, match="Input/output error"):
+            ask_until_it_is_told()
 
 
 def test_a_later_writer_goes_on(tmp_path: Path, features: Features, record: Record) -> None:
@@ -302,19 +350,109 @@ def test_damaged_episodes_are_neither_extended_nor_deleted(
     assert (dataset / "meta/episodes/chunk-000/file-002.parquet").exists()
 
 
+def tree(root: Path) -> dict[Path, bytes]:
+    """Every file of a dataset, but for those that every writer stages anew."""
+    paths = (path for path in root.rglob("*") if path.is_file() and ".staging" not in path.parts)
+    return {path.relative_to(root): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("n_left", [2, 0])
+def test_lost_data_of_the_last_episodes_is_told_and_nothing_of_them_deleted(
+    dataset: Path, features: Features, n_left: int
+) -> None:
+    for lost in range(n_left, 3):
+        (dataset / f"data/chunk-000/file-{lost:03d}.parquet").unlink()
+    before = tree(dataset)
+    with pytest.raises(
+        CorruptError,
+        match=rf"file-00{n_left}.parquet: is missing, but info.json lists 3 .* dataset repair",
+    ):
+        DatasetWriter(dataset, features, FPS, "sim")
+    assert tree(dataset) == before
+
+
+def test_what_an_interrupted_recording_left_outlives_a_dataset_that_lost_an_episode(
+    dataset: Path, features: Features
+) -> None:
+    (dataset / ".staging").mkdir()
+    header = {"episode_index": 4, "task": "lift"}
+    (dataset / ".staging/episode.json").write_text(json.dumps(header))
+    with pytest.raises(CorruptError, match=r"is of episode 4, but only 3 are there.*repair"):
+        DatasetWriter(dataset, features, FPS, "sim")
+    (dataset / "data/chunk-000/file-002.parquet").unlink()
+    for _ in range(2):
+        with pytest.raises(CorruptError, match=r"info.json lists 3"):
+            DatasetWriter(dataset, features, FPS, "sim")
+    assert json.loads((dataset / ".salvage/episode.json").read_text()) == header
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_a_task_never_gets_the_number_of_another_whose_words_are_lost(
+    dataset: Path, tmp_path: Path, features: Features, record: Record, *, stale: bool
+) -> None:
+    tasks = dataset / "meta/tasks.parquet"
+    tasks.unlink()
+    if stale:
+        with DatasetWriter(tmp_path / "other", features, FPS, "sim") as writer:
+            record(writer, features, 3, task="lift")
+        (tmp_path / "other/meta/tasks.parquet").rename(tasks)
+    before = tree(dataset)
+    words, episode = ("turn", 1) if stale else ("lift", 0)
+    with pytest.raises(
+        CorruptError, match=rf"tasks.parquet: .*lacks '{words}', the task of episode {episode}"
+    ):
+        DatasetWriter(dataset, features, FPS, "sim")
+    assert tree(dataset) == before
+
+
+@pytest.mark.parametrize(("n_rows", "label"), [(6, True), (5, None)])
+def test_an_outcome_is_kept_only_with_all_the_frames_it_is_of(
+    *, tmp_path: Path, blind: Features, add_frames: AddFrames, n_rows: int, label: bool | None
+) -> None:
+    writer = DatasetWriter(tmp_path, blind, FPS)
+    writer.begin_episode("lift")
+    add_frames(writer, blind, 6)
+    assert writer._open is not None
+    writer._open.finish(success=True)
+    writer._release()  # Killed, while the videos are drained; and the disk had not got all rows.
+    with (tmp_path / ".staging/frames.bin").open("r+b") as rows:
+        rows.truncate(n_rows * blind.frame_dtype.itemsize)
+    with DatasetWriter(tmp_path, blind, FPS) as again:
+        (repair,) = (said for said in again.repairs if "interrupted" in said)
+    assert repair.endswith("unlabelled: its end is lost") is (label is None)
+    (entry,) = DatasetReader(tmp_path).episodes
+    assert (entry.length, entry.success) == (n_rows, label)
+    assert check(tmp_path) == []
+
+
+def test_a_row_too_many_costs_the_outcome_nothing(
+    tmp_path: Path, blind: Features, add_frames: AddFrames
+) -> None:
+    writer = DatasetWriter(tmp_path, blind, FPS)
+    writer.begin_episode("lift")
+    add_frames(writer, blind, 6)
+    assert writer._open is not None
+    writer._open._records.pop()  # An interrupt came between writing a row and counting it.
+    writer._open.finish(success=True)
+    writer._release()
+    DatasetWriter(tmp_path, blind, FPS).close()
+    (entry,) = DatasetReader(tmp_path).episodes
+    assert (entry.length, entry.success) == (5, True)
+
+
 @pytest.mark.parametrize("file", ["frames.bin", "scene.mp4"])
 def test_a_full_disk_while_recording_is_one_clear_error(
     dataset: Path, features: Features, record: Record, file: str
 ) -> None:
     with DatasetWriter(dataset, features, FPS, "sim") as writer:
         (dataset / ".staging" / file).symlink_to("/dev/full")
-        with pytest.raises(StorageError, match=r"No space left on device\), \d+ bytes free"):
+        with pytest.raises(StorageError, match=r"No space left on device\), [\d.]+ GB free"):
             record(writer, features)
     assert check(dataset) == []
     assert len(DatasetReader(dataset)) == 3
 
 
-@pytest.mark.parametrize("n_good", range(14))
+@pytest.mark.parametrize("n_good", range(15))
 def test_a_full_disk_at_any_step_of_finishing_costs_nothing(
     dataset: Path,
     features: Features,
@@ -335,7 +473,7 @@ def test_a_full_disk_at_any_step_of_finishing_costs_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(layout, "_sync", full)
-        with pytest.raises(StorageError, match="Free some space and open the dataset again"):
+        with pytest.raises(StorageError, match=r"Free some space.*the open episode is kept"):
             writer.end_episode(success=True)
     writer.close()
     assert check(dataset) == []
@@ -344,4 +482,30 @@ def test_a_full_disk_at_any_step_of_finishing_costs_nothing(
     assert check(dataset) == []
     last = DatasetReader(dataset).episode(3)
     assert len(last) == 5
-    assert last.success is (True if n_good else None)
+    assert last.success is (True if n_good >= 2 else None), "rows come first, then the label"
+
+
+def test_space_is_asked_for_only_where_it_lacks_and_an_open_episode_named_only_where_one_is(
+    tmp_path: Path, blind: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def says(number: int, **more: str) -> str:
+        with (
+            pytest.raises(StorageError) as caught,
+            layout.storing(Path("data"), **more),
+        ):
+            raise OSError(number, "refused", "rows")
+        return str(caught.value)
+
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(layout.shutil, "disk_usage", lambda _: usage(512_345_678_901))
+    full = "data: cannot write (refused: rows), 512.3 GB free. Free some space."
+    assert says(errno.ENOSPC) == says(errno.EDQUOT) == full
+    assert says(errno.ENOSPC, kept="All is kept.") == f"{full} All is kept."
+    for number in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EIO):
+        assert "pace" not in says(number)
+        assert "episode" not in says(number)
+    assert "Let this user write there, or name another folder." in says(errno.EROFS)
+    with DatasetWriter(tmp_path, blind, FPS) as writer:
+        assert "open episode" not in writer._kept()
+        writer.begin_episode("lift")
+        assert "the open episode is kept" in writer._kept()

@@ -12,7 +12,7 @@ demo: .venv/installed  ## Teleoperate, record, train, take over, improve: on the
 	$(BIN)/dexhil demo --out runs/demo
 
 # Three workers on two cores: tests against emulators mostly wait.
-test: .venv/devices  ## Every test.
+test: .venv/devices .venv/openpi/installed  ## Every test.
 	$(BIN)/pytest -n 3 --dist worksteal -m "not alone"
 	$(BIN)/pytest -m alone
 
@@ -34,8 +34,15 @@ bench: .venv/devices  ## Every table of the README.
 	touch $@
 
 .venv/devices: .venv/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,test,devices,view]' \
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,test,devices,remote,view]' \
 		--group dev --group oracles --group peers
+	touch $@
+
+# openpi's own client, which talks to `dexhil serve` in the tests: it takes no NumPy of today's,
+# and forgets to ask for typing_extensions.
+.venv/openpi/installed: .venv/installed
+	$(PYTHON) -m venv .venv/openpi
+	.venv/openpi/bin/pip install --quiet openpi-client==0.1.2 typing_extensions
 	touch $@
 
 clean:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,14 +19,12 @@ from dexhil.integration.attempts import Wanted
 from dexhil.integration.bench import Attempt, Bench
 from dexhil.integration.emulation import emulate as run_emulators
 from dexhil.integration.errors import RunError
+from dexhil.integration.policies import PolicyChoice, on_bench, process_for
 from dexhil.integration.recorder import open_dataset
 from dexhil.integration.rounds import correct, demonstrate
 from dexhil.integration.rounds import evaluate as evaluate_attempts
 from dexhil.integration.view.live import Viewing, watching
 from dexhil.policy.episodes import EpisodeWriter
-
-if TYPE_CHECKING:
-    from dexhil.policy.runner import Runner
 
 Weighting = Literal["dexhil", "uniform"]
 
@@ -184,7 +183,7 @@ def train_policy(
 def run_policy(
     rig_path: Path,
     *,
-    checkpoint: Path,
+    choice: PolicyChoice,
     record: Path,
     takeovers: int,
     task: str,
@@ -201,15 +200,13 @@ def run_policy(
             record,
             wanted,
             user=user,
-            checkpoint=checkpoint,
-            seed=seed,
+            make_policy=partial(process_for, choice=choice, task=task, seed=seed),
             viewing=viewing,
         )
         return
     _refuse_user(user)
-    policy = _load(checkpoint, seed)
     with (
-        Bench(rig_path, task, cameras=bool(policy.cameras)) as bench,
+        on_bench(rig_path, task, choice, seed=seed) as (bench, policy),
         _watched(bench, viewing),
         _open_for(bench, record) as writer,
         _progress("successful takeovers", takeovers) as done,
@@ -231,12 +228,11 @@ def run_policy(
 
 
 def evaluate_policy(
-    rig_path: Path, *, checkpoint: Path, starts: int, task: str, watched: bool
+    rig_path: Path, *, choice: PolicyChoice, starts: int, task: str, watched: bool
 ) -> None:
     """Count autonomous successes."""
-    policy = _load(checkpoint, seed=0)
     with (
-        Bench(rig_path, task, cameras=bool(policy.cameras)) as bench,
+        on_bench(rig_path, task, choice) as (bench, policy),
         _progress("starts", starts) as done,
     ):
         result = evaluate_attempts(
@@ -261,15 +257,10 @@ def demo(out: Path, *, seed: int, quick: bool) -> None:
 # -- Parts ---------------------------------------------------------------------
 
 
-def _load(checkpoint: Path, seed: int) -> "Runner":
-    from dexhil.policy.checkpoint import Checkpoint
-    from dexhil.policy.runner import Runner
-
-    return Runner(Checkpoint.load(checkpoint), seed=seed)
-
-
 def _open_for(bench: Bench, root: Path) -> EpisodeWriter:
-    return open_dataset(root, bench.rig, bench.task.environment_names)
+    writer = open_dataset(root, bench.rig, bench.task.environment_names)
+    driving.tell_repairs(writer)
+    return writer
 
 
 def _refuse_user(name: str | None) -> None:

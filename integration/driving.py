@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dexhil.drivers.clock import MonotonicClock, SimClock
@@ -16,7 +17,6 @@ from dexhil.integration.live import (
     Stretch,
     drive,
     make_session,
-    policy_process,
     retargeter_of,
 )
 from dexhil.integration.recorder import Recorder, open_dataset
@@ -24,6 +24,7 @@ from dexhil.integration.retargeting.users import User, find_user, load_user
 from dexhil.integration.rig import Rig, build_rig
 from dexhil.integration.view.live import View, Viewing, watching
 from dexhil.policy.episodes import EpisodeWriter
+from dexhil.policy.process import ProcessPolicy
 from dexhil.teleop.authority import Verdict
 from dexhil.teleop.frame import together
 from dexhil.teleop.session import Session
@@ -48,8 +49,11 @@ def teleop(
     retargeter = retargeter_of(rig, person)
     with ExitStack() as stack:
         watcher = stack.enter_context(watching(rig, viewing, console))
-        stack.enter_context(rig.running())
+        # Before the robot is switched on: salvaging takes a while; and closed after it is off.
         writer = None if record is None else stack.enter_context(open_dataset(record, rig))
+        tell_repairs(writer)
+        table = stack.enter_context(LiveView(console, notes=lambda: _notes(writer, watcher)))
+        stack.enter_context(rig.running())
         sink = None
         if writer is not None:
             writer.begin_episode(task)
@@ -57,8 +61,7 @@ def teleop(
         session = make_session(
             rig, sink=together(sink, watcher), retargeter=retargeter, user=person
         )
-        first = Event.TAKE_OVER if rig.switch.spec.simulated else None
-        table = stack.enter_context(LiveView(console, notes=lambda: _notes(writer, watcher)))
+        first = _first(rig)
         stretch = drive(
             rig, session, first=first, duration_s=duration_s, show=_shows(table, watcher)
         )
@@ -74,33 +77,41 @@ def attempts(
     *,
     user: str | None,
     viewing: Viewing,
-    checkpoint: Path | None = None,
-    seed: int = 0,
+    make_policy: Callable[[Rig], ProcessPolicy] | None = None,
 ) -> None:
     """A person at a real rig, who presses the buttons; the policy thinks in a process."""
     rig, person = _open(rig_path), _person(user)
     retargeter = retargeter_of(rig, person)
     with ExitStack() as stack:
+        # All that takes a while, before the robot is switched on and after it is off.
         policy = None
-        if checkpoint is not None:  # Before the robot is switched on: loading takes a while.
-            policy = stack.enter_context(policy_process(rig, checkpoint, seed=seed))
+        if make_policy is not None:
+            policy = stack.enter_context(make_policy(rig))
         watcher = stack.enter_context(watching(rig, viewing, console))
-        stack.enter_context(rig.running())
         writer = stack.enter_context(open_dataset(out, rig))
+        tell_repairs(writer)
+        tally = resume(out, wanted) if writer.n_episodes else None
         table = stack.enter_context(LiveView(console, notes=lambda: _notes(writer, watcher)))
+        stack.enter_context(rig.running())
         tally = live_attempts(
             rig,
             writer,
             wanted,
-            tally=resume(out, wanted) if writer.n_episodes else None,
+            tally=tally,
             policy=policy,
             retargeter=retargeter,
             user=person,
-            console=console,
+            say=table.say,
             show=_shows(table, watcher),
             watcher=watcher,
         )
     console.print(f"{tally.counted} of {wanted.n} wanted; this time {tally}. Recorded in {out}.")
+
+
+def tell_repairs(writer: EpisodeWriter | None) -> None:
+    """Print what opening a dataset put right in it."""
+    for repair in () if writer is None else writer.repairs:
+        console.print(f"[yellow]dataset:[/] {escape(repair)}")
 
 
 # -- Parts ---------------------------------------------------------------------
@@ -112,6 +123,13 @@ def _open(rig_path: Path, replacing: RigEntry | None = None) -> Rig:
     if all(device.spec.simulated for device in rig.devices):
         return rig
     return build_rig(rig_path, MonotonicClock(), replacing=replacing)
+
+
+def _first(rig: Rig) -> Event | None:
+    """Return what begins where nobody can press the switch and nothing is there to be hurt."""
+    if not rig.switch.spec.simulated:
+        return None
+    return Event.TAKE_OVER if rig.arm.spec.simulated and rig.hand.spec.simulated else None
 
 
 def _glove(text: str) -> RigEntry:
@@ -162,4 +180,4 @@ def _tell(stretch: Stretch, record: Path | None) -> None:
         )
     console.print(table)
     where = "" if record is None else f" Recorded in {record}."
-    console.print(f"{stretch.duration_s:.1f} s of driving; ended: {stretch.ended}{where}")
+    console.print(f"{stretch.driven_s:.1f} s of driving; ended: {stretch.ended}{where}")

@@ -37,11 +37,14 @@ class ProcessPolicy:
     """A policy that answers later. Only ``start`` and ``close`` wait; see `AsyncPolicy`.
 
     Whatever ends or stops the process is told by ``problem``, once and for all: it is not
-    started again, because what ended it would end the next one while it drives.
+    started again, because what ended it would end the next one while it drives. A policy that
+    lives elsewhere may be lost and come back: ``problem`` says so as long as it is.
 
     Args:
         factory: Makes the policy, as ``"package.module:name"``: anything with ``execute_steps``,
-            ``reset`` and ``infer``; ``cameras``, if it has them, names the pictures it wants.
+            ``reset`` and ``infer``; ``cameras``, if it has them, names the pictures it wants;
+            ``tend``, if it has it, is called while nobody asks. Both that and ``infer`` raise
+            `LostError` while the policy is out of reach.
         options: Keyword arguments of the factory; must pickle.
         shapes: Height, width and channels of the pictures that observations hold, by feature.
 
@@ -56,8 +59,9 @@ class ProcessPolicy:
         self._job = Job(factory=factory, options=options, shapes=shapes or {}, parent=os.getpid())
         self._process: subprocess.Popen[bytes] | None = None
         self._problem: str | None = "policy process: it was not started."
+        self._lost: str | None = None  # While it is; the other thread says so.
         self._answer: Answer | None = None
-        self._asked_s: float | None = None  # While it owes an answer.
+        self._asked_s: float | None = None  # Until the answer is taken.
         self.execute_steps = 0
         self.cameras: tuple[str, ...] = ()
 
@@ -79,6 +83,7 @@ class ProcessPolicy:
         Raises:
             PolicyError: The policy cannot be made, or takes longer.
         """
+        self._answer = self._asked_s = self._lost = None  # A process that ended owes nothing.
         memory = Pictures.make(self._job.shapes)
         try:
             self._pictures = Pictures(self._job.shapes, memory)
@@ -126,10 +131,13 @@ class ProcessPolicy:
     @property
     def problem(self) -> str | None:
         """Why it will not answer, if it will not."""
-        if self._problem is not None:
-            return self._problem
-        asked_s = self._asked_s
-        if asked_s is not None:
+        stopped = self._problem or self._lost
+        if stopped is not None:
+            return stopped
+        # Nobody takes an answer while the robot holds; it was given all the same. The answer is
+        # read first because it is cleared last, by another thread.
+        answer, asked_s = self._answer, self._asked_s
+        if answer is None and asked_s is not None:
             owed_s = time.monotonic() - asked_s
             return None if owed_s < ANSWER_S else f"policy process: no answer for {owed_s:.0f} s."
         silent_s = self._pictures.silent_s()
@@ -139,7 +147,7 @@ class ProcessPolicy:
 
     @property
     def busy(self) -> bool:
-        """Whether it still owes an answer."""
+        """Whether it still owes an answer, or the last one was not taken."""
         return self._asked_s is not None
 
     def ask(
@@ -165,9 +173,10 @@ class ProcessPolicy:
 
     def take(self) -> Answer | None:
         """Return the answer if it is there, once."""
-        answer, self._answer = self._answer, None
+        answer = self._answer
         if answer is not None:
             self._asked_s = None
+            self._answer = None
         return answer
 
     # -- The thread that waits so that nobody else has to --------------------------------------
@@ -179,7 +188,12 @@ class ProcessPolicy:
                 if verb == "failed":
                     self._problem = f"policy process: {value}."
                     return
-                self._answer = value
+                if verb == "lost":
+                    self._lost = value and f"policy: {value}"
+                elif value is None:  # It was lost when it was asked.
+                    self._asked_s = None
+                else:
+                    self._answer = value
         except (EOFError, OSError):
             self._problem = self._problem or f"policy process: {self._ended()}."
 

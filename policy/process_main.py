@@ -5,15 +5,17 @@ that begin with a verb:
 
     in   ("open", Job), first of all   ("ask", Request)
     out  ("ready", execute_steps, cameras)   ("answer", Answer)   ("failed", text), the last
+         ("lost", text)   ("lost", None)   ("answer", None), to what was asked of a lost policy
 
-It ends when its policy fails, or when the other process lets go of the pipe or is gone.
+It ends when its policy fails, or when the other process lets go of the pipe or is gone. A policy
+with a ``tend`` may be lost and come back: whatever is asked meanwhile has no answer.
 """
 
 import importlib
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -22,6 +24,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dexhil.policy.errors import LostError
 from dexhil.policy.memory import Pictures, Shape
 
 BEAT_S: Final = 0.1  # Between two signs of life while there is nothing to do [s].
@@ -92,6 +95,7 @@ class _Server:
         self._job: Job = pipe.recv()[1]
         self._pictures = Pictures(self._job.shapes, memory)
         self._epoch: int | None = None
+        self._lost: str | None = None
 
     def run(self) -> None:
         """Answer until the end."""
@@ -101,22 +105,32 @@ class _Server:
             self._pictures.beat()
             cameras = tuple(getattr(policy, "cameras", self._job.shapes))
             self._tell("ready", policy.execute_steps, cameras)
-            while (request := self._next()) is not None:
-                self._tell("answer", self._answer(policy, request))
+            while (request := self._next(policy)) is not None:
+                answer = self._answer(policy, request)
+                # Who no longer waits for an answer waits for signs of life.
+                self._pictures.beat()
+                self._tell("answer", answer)
         except Exception as error:  # noqa: BLE001  # A policy may raise anything; a person reads it.
             self._tell("failed", f"{type(error).__name__}: {error}")
 
-    def _answer(self, policy: _Policy, request: Request) -> Answer:
+    def _answer(self, policy: _Policy, request: Request) -> Answer | None:
         if request.epoch != self._epoch:
             self._epoch = request.epoch
             policy.reset()
         pictures = {name: self._pictures[name] for name in request.pictures}
-        chunk = np.array(policy.infer({**request.numbers, **pictures}))
+        try:
+            chunk = np.array(policy.infer({**request.numbers, **pictures}))
+        except LostError as error:
+            self._tell_lost(str(error))
+            return None
         return Answer(chunk=chunk, epoch=request.epoch, stamp_s=request.stamp_s)
 
-    def _next(self) -> Request | None:
+    def _next(self, policy: _Policy) -> Request | None:
         """Return the next request, or ``None`` when there will be no other."""
+        tend = getattr(policy, "tend", None)
         while True:
+            if tend is not None:
+                self._tend(tend)
             self._pictures.beat()
             try:
                 if self._pipe.poll(BEAT_S):
@@ -127,6 +141,20 @@ class _Server:
             # Another child of the parent may hold the pipe open beyond the parent's end.
             if os.getppid() != self._job.parent:
                 return None
+
+    def _tend(self, tend: Callable[[], None]) -> None:
+        try:
+            tend()
+        except LostError as error:
+            self._tell_lost(str(error))
+        else:
+            self._pictures.beat()  # Coming back may have taken a while.
+            self._tell_lost(None)
+
+    def _tell_lost(self, why: str | None) -> None:
+        if why != self._lost:
+            self._lost = why
+            self._tell("lost", why)
 
     def _tell(self, *message: Any) -> None:
         with suppress(OSError):  # Nobody is there: ``_next`` will see.

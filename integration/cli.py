@@ -4,9 +4,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
-from typing import Annotated
+from queue import SimpleQueue
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -15,8 +18,16 @@ from rich.markup import escape
 
 from dexhil.drivers.errors import DeviceError
 from dexhil.drivers.models.kinematics import Side
-from dexhil.integration import cli_cube, cli_dataset, cli_retarget, commands, driving
+from dexhil.integration import (
+    cli_cube,
+    cli_dataset,
+    cli_experiment,
+    cli_retarget,
+    commands,
+    driving,
+)
 from dexhil.integration.errors import RunError
+from dexhil.integration.policies import PolicyChoice
 from dexhil.integration.view.live import Viewing as ViewingOptions
 from dexhil.policy.episodes import DatasetError
 from dexhil.policy.errors import PolicyError
@@ -33,6 +44,8 @@ WELCOME = "Take over a dexterous robot, correct it, and make its policy better. 
 User = str | None
 Viewing = Annotated[ViewingOptions, tyro.conf.arg(name="")]
 NO_VIEW = ViewingOptions()
+Policy = Annotated[PolicyChoice, tyro.conf.arg(name="")]
+NO_POLICY = PolicyChoice()
 
 app = tyro.extras.SubcommandApp()
 
@@ -111,6 +124,11 @@ def retarget(job: cli_retarget.Job) -> None:
 @app.command
 def dataset(job: cli_dataset.Job) -> None:
     """Look after what was recorded: check, repair, merge, export, view, show."""
+
+
+@app.command
+def experiment(job: cli_experiment.Job) -> None:
+    """Compare ways of learning over seeds, in simulation: dexhil, show."""
 
 
 @app.command
@@ -226,8 +244,8 @@ def train(
 @app.command
 def run(
     rig: Rig,
-    checkpoint: Path,
     record: Path,
+    policy: Policy = NO_POLICY,
     takeovers: int = 10,
     task: str = "plush",
     seed: Seed = 0,
@@ -239,8 +257,8 @@ def run(
 
     Args:
         rig: Rig file.
-        checkpoint: Folder of the policy.
         record: Folder of the dataset that takes the trials with takeovers.
+        policy: Which drives.
         takeovers: Successful takeovers wanted; a real rig goes on where the dataset ends.
         task: Simulated task, or what the robot is asked to do on a real rig.
         seed: Of starts and operator.
@@ -250,7 +268,7 @@ def run(
     """
     commands.run_policy(
         rig,
-        checkpoint=checkpoint,
+        choice=policy,
         record=record,
         takeovers=takeovers,
         task=task,
@@ -263,18 +281,37 @@ def run(
 
 @app.command
 def evaluate(
-    rig: Rig, checkpoint: Path, starts: int = 50, task: str = "plush", watched: bool = False
+    rig: Rig,
+    policy: Policy = NO_POLICY,
+    starts: int = 50,
+    task: str = "plush",
+    watched: bool = False,
 ) -> None:
     """Count how often a policy succeeds alone, on starts that never change.
 
     Args:
         rig: Rig file with a simulated world.
-        checkpoint: Folder of the policy.
+        policy: Which drives.
         starts: How many starts.
         task: Simulated task.
         watched: Also count how often an operator would have taken over without need.
     """
-    commands.evaluate_policy(rig, checkpoint=checkpoint, starts=starts, task=task, watched=watched)
+    commands.evaluate_policy(rig, choice=policy, starts=starts, task=task, watched=watched)
+
+
+@app.command
+def serve(checkpoint: Path, host: str = "127.0.0.1", port: int = 8000, seed: Seed = 0) -> None:
+    """Serve a policy to other programs and machines, in openpi's protocol. Until Ctrl-C.
+
+    Args:
+        checkpoint: Folder of the policy.
+        host: Address to listen at: this machine only; 0.0.0.0 for all its networks.
+        port: To listen at; 0 for one that is free.
+        seed: Of the policy's noise.
+    """
+    from dexhil.integration import serving
+
+    serving.serve(checkpoint, host=host, port=port, seed=seed, console=commands.console)
 
 
 @app.command
@@ -294,10 +331,28 @@ def main(arguments: list[str] | None = None) -> None:
     # Networks this small are slower on two threads than on one. Torch asks when it is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     console = Console(stderr=True)
-    handler = RichHandler(console=console, show_path=False, show_time=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     _end_like_ctrl_c()
-    sys.exit(_guarded(lambda: app.cli(prog="dexhil", description=WELCOME, args=arguments), console))
+
+    def command() -> None:
+        with _logging(console):
+            app.cli(prog="dexhil", description=WELCOME, args=arguments)
+
+    sys.exit(_guarded(command, console))
+
+
+@contextmanager
+def _logging(console: Console) -> Iterator[None]:
+    """Show the log from a thread: no loop that has something to say waits for a terminal."""
+    records = SimpleQueue[Any]()
+    shown = QueueListener(records, RichHandler(console=console, show_path=False, show_time=False))
+    handler = QueueHandler(records)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    shown.start()
+    try:
+        yield
+    finally:  # By now every device is switched off: the rest of the log may take its time.
+        logging.getLogger().removeHandler(handler)
+        shown.stop()
 
 
 def _end_like_ctrl_c() -> None:

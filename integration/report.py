@@ -36,7 +36,8 @@ def encode(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _png(figure: Figure) -> str:
+def png(figure: Figure) -> str:
+    """Return a figure as a picture in base64."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130, bbox_inches="tight")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -63,7 +64,7 @@ def success_chart(stages: Sequence[Mapping[str, Any]]) -> str:
     axes.set_ylim(0, 1.08)
     axes.set_ylabel("success rate")
     axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
 def loss_chart(curves: Mapping[str, Sequence[float]]) -> str:
@@ -77,7 +78,7 @@ def loss_chart(curves: Mapping[str, Sequence[float]]) -> str:
     axes.set_ylabel("flow-matching loss")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
 def attempt_chart(attempts: Sequence[Mapping[str, Any]]) -> str:
@@ -95,4 +96,4 @@ def attempt_chart(attempts: Sequence[Mapping[str, Any]]) -> str:
     axes.invert_yaxis()
     axes.set_xlabel("time [s]; blue: policy, orange: person")
     axes.spines[["top", "right", "left"]].set_visible(False)
-    return _png(figure)
+    return png(figure)

@@ -16,6 +16,7 @@ DEMONSTRATION_SEEDS = 1_000_000
 TAKEOVER_SEEDS = 2_000_000
 EVALUATION_SEEDS = 3_000_000
 SEEDS_PER_RUN = 10_000
+STARTS_PER_ROUND = 1_000
 
 Progress = Callable[[Attempt], None]
 
@@ -44,10 +45,10 @@ class Evaluation:
         return Rate(sum(a.alarm is None for a in failed), len(failed)) if failed else None
 
 
-def seeds(family: int, run: int) -> Iterator[int]:
-    """Yield the starts of one family for run number ``run``."""
+def seeds(family: int, run: int, round_number: int = 0) -> Iterator[int]:
+    """Yield the starts of one family for run number ``run``, from those of a round on."""
     first = family + run * SEEDS_PER_RUN
-    yield from range(first, first + SEEDS_PER_RUN)
+    yield from range(first + round_number * STARTS_PER_ROUND, first + SEEDS_PER_RUN)
 
 
 def demonstrate(
@@ -56,6 +57,7 @@ def demonstrate(
     n: int,
     *,
     run: int = 0,
+    round_number: int = 0,
     familiar: bool = True,
     progress: Progress = lambda _: None,
 ) -> list[Attempt]:
@@ -66,6 +68,7 @@ def demonstrate(
         writer: Of the dataset that takes the episodes.
         n: Demonstrations wanted.
         run: Of the seeds.
+        round_number: Every round has starts of its own.
         familiar: Only from familiar starts; all starts otherwise.
         progress: Told of every attempt.
 
@@ -74,7 +77,7 @@ def demonstrate(
     """
     recorder = Recorder(writer, demonstration=True)
     attempts: list[Attempt] = []
-    for seed in seeds(DEMONSTRATION_SEEDS, run):
+    for seed in seeds(DEMONSTRATION_SEEDS, run, round_number):
         writer.begin_episode(bench.task.prompt)
         attempt = bench.attempt(seed, role=Role.DEMONSTRATE, familiar=familiar, sink=recorder)
         attempts.append(attempt)
@@ -95,6 +98,7 @@ def correct(
     n: int,
     *,
     run: int = 0,
+    round_number: int = 0,
     most: int = 60,
     progress: Progress = lambda _: None,
 ) -> list[Attempt]:
@@ -109,12 +113,13 @@ def correct(
         writer: Of the dataset that takes the episodes.
         n: Takeovers wanted.
         run: Of the seeds.
+        round_number: Every round has starts of its own.
         most: Attempts to make at most.
         progress: Told of every attempt.
     """
     recorder = Recorder(writer)
     attempts: list[Attempt] = []
-    for seed in seeds(TAKEOVER_SEEDS, run):
+    for seed in seeds(TAKEOVER_SEEDS, run, round_number):
         writer.begin_episode(bench.task.prompt)
         attempt = bench.attempt(seed, role=Role.SUPERVISE, policy=policy, sink=recorder)
         attempts.append(attempt)

@@ -9,7 +9,7 @@ import numpy as np
 from dexhil.policy.episodes import DatasetReader, Episode, Features
 from dexhil.policy.errors import TrainingError
 from dexhil.policy.flow import FlowPolicyConfig
-from dexhil.policy.selection import select
+from dexhil.policy.selection import Keep, demonstrated, select, supervised
 
 OBSERVATIONS = ("observation.state", "observation.environment_state")
 
@@ -47,12 +47,14 @@ def dataset_policy_config(root: Path, cameras: Sequence[str] = ()) -> FlowPolicy
 
 def demonstrations(root: Path, images: Sequence[str] = ()) -> list[Episode]:
     """Return the successful episodes of a dataset, with the image features named."""
-    return [episode for episode in _episodes(root, images) if episode.success]
+    return [demonstrated(episode) for episode in _episodes(root, images) if episode.success]
 
 
-def corrections(roots: Sequence[Path], images: Sequence[str] = ()) -> list[Episode]:
-    """Return, of every trial with a takeover that succeeded, the last takeover to the end."""
-    return select(episode for root in roots for episode in _episodes(root, images))
+def corrections(
+    roots: Sequence[Path], images: Sequence[str] = (), keep: Keep = "last_takeover"
+) -> list[Episode]:
+    """Return what to keep of every trial with a takeover that succeeded; see ``select``."""
+    return select((supervised(e) for root in roots for e in _episodes(root, images)), keep)
 
 
 def _episodes(root: Path, images: Sequence[str]) -> list[Episode]:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from dexhil.policy.episodes import Episode
 from dexhil.policy.errors import TrainingError
 from dexhil.policy.flow import FlowPolicyConfig
+from dexhil.policy.selection import categories_of
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -25,13 +26,13 @@ class Samples:
         numbers: Observation vectors. Shape (n, observation_dim).
         images: Shrunk images, uint8. Shape (n, cameras, 3, size, size).
         chunks: Absolute joint targets from that frame on [rad]. Shape (n, horizon, action_dim).
-        intervention: Whether a person drove at the chunk's first frame. Shape (n,).
+        categories: ``Category`` of the chunk's first frame. Shape (n,).
     """
 
     numbers: Tensor
     images: Tensor
     chunks: Tensor
-    intervention: npt.NDArray[np.bool_]
+    categories: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -56,7 +57,7 @@ def make_samples(episodes: Sequence[Episode], config: FlowPolicyConfig) -> Sampl
         numbers=torch.cat([stack_numbers(episode.columns, config) for episode in each]),
         images=torch.cat([stack_images(episode.columns, config, len(episode)) for episode in each]),
         chunks=torch.cat([_chunks(episode, config) for episode in each]),
-        intervention=np.concatenate([episode.intervention for episode in each]),
+        categories=np.concatenate([categories_of(episode) for episode in each]),
     )
 
 

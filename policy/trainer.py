@@ -4,20 +4,17 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import cos, isfinite, pi
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from dexhil.policy.arms import Balance
 from dexhil.policy.checkpoint import Checkpoint
 from dexhil.policy.chunks import Samples, make_samples
 from dexhil.policy.episodes import Episode
 from dexhil.policy.errors import TrainingError
 from dexhil.policy.flow import FlowPolicy, FlowPolicyConfig
-from dexhil.policy.weights import Weights, intervention_weights, uniform_weights
-
-Weighting = Literal["dexhil", "uniform"]
-Balance = Literal["loss", "sampling"]
+from dexhil.policy.weights import Weighting, Weights, weigh
 
 WARM_STEPS = 100  # The learning rate rises over this many.
 LARGEST_GRADIENT = 1.0
@@ -81,8 +78,7 @@ def train(
         steps: Gradient steps.
         seed: Of everything random.
         init: The previous round: start from its network and keep its scales (Eq. 12).
-        weighting: ``"dexhil"`` weighs by Eq. 7, ``"uniform"`` counts each sample once. A
-            sample's class is the intervention flag at its first frame.
+        weighting: How much samples count by the category of their first frame, see ``weigh``.
         balance: Whether the weights multiply the loss (Eq. 10) or draw the samples, which is
             the same in expectation.
         target_share: Wanted share of interventions.
@@ -99,12 +95,8 @@ def train(
     if init is not None and init.config != config:
         raise TrainingError("Training: the checkpoint to start from has another configuration.")
     samples = make_samples(episodes, config)
-    weights = (
-        intervention_weights(
-            samples.intervention, target_share=target_share, largest=largest_weight
-        )
-        if weighting == "dexhil"
-        else uniform_weights(samples.intervention)
+    weights = weigh(
+        samples.categories, weighting, target_share=target_share, largest=largest_weight
     )
     policy = _start(samples, config, seed, init)
     run = _Run(

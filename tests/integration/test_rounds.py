@@ -36,6 +36,14 @@ def test_the_families_of_seeds_never_meet() -> None:
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(starts))
 
 
+def test_rounds_of_a_run_have_starts_of_their_own() -> None:
+    each = [rounds.seeds(rounds.TAKEOVER_SEEDS, 3, number) for number in range(10)]
+    starts = [set(itertools.islice(one, rounds.STARTS_PER_ROUND)) for one in each]
+    assert len(set().union(*starts)) == 10 * rounds.STARTS_PER_ROUND
+    assert starts[0] <= set(rounds.seeds(rounds.TAKEOVER_SEEDS, 3))
+    assert not set(rounds.seeds(rounds.TAKEOVER_SEEDS, 4)) & set().union(*starts)
+
+
 def test_the_same_seed_gives_the_same_dataset_byte_for_byte(rig: Path, tmp_path: Path) -> None:
     record(rig, tmp_path / "a", 2)
     record(rig, tmp_path / "b", 2)

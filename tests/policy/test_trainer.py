@@ -6,8 +6,9 @@ from dexhil.policy.chunks import make_samples
 from dexhil.policy.errors import TrainingError
 from dexhil.policy.flow import FlowPolicy
 from dexhil.policy.runner import Runner
+from dexhil.policy.selection import Category
 from dexhil.policy.trainer import Progress, train
-from dexhil.policy.weights import intervention_weights
+from dexhil.policy.weights import weigh
 from tests.policy.learning import JOINTS, config, episode, observation
 
 DEMOS = [episode(seed) for seed in range(3)]
@@ -30,8 +31,8 @@ def test_a_chunk_never_reaches_into_the_next_episode():
 def test_a_chunk_belongs_to_the_class_of_its_first_frame():
     mixed = episode(0, 8)
     mixed.columns["intervention"][3:5] = True
-    flags = make_samples([mixed], config()).intervention
-    assert np.flatnonzero(flags).tolist() == [3, 4]
+    categories = make_samples([mixed], config()).categories
+    assert np.flatnonzero(categories == Category.INTERVENTION).tolist() == [3, 4]
 
 
 def test_dexhil_gives_interventions_half_of_the_loss_and_uniform_their_share():
@@ -53,7 +54,7 @@ def test_the_gradient_follows_the_weights():
     policy = FlowPolicy(config())
     samples = make_samples([*DEMOS, TAKEOVER], config())
     policy.fit_normalizers(samples.numbers, samples.chunks)
-    person = torch.from_numpy(samples.intervention)
+    person = torch.from_numpy(samples.categories == Category.INTERVENTION)
 
     def gradient(weights: torch.Tensor) -> torch.Tensor:
         policy.zero_grad()
@@ -63,7 +64,7 @@ def test_the_gradient_follows_the_weights():
         (each * weights).mean().backward()
         return torch.cat([p.grad.flatten().clone() for p in policy.parameters()])
 
-    weighted = torch.tensor(intervention_weights(samples.intervention).values).float()
+    weighted = torch.tensor(weigh(samples.categories).values).float()
     whole = gradient(weighted)
     parts = [gradient(mask.float()) for mask in (person, ~person)]
     torch.testing.assert_close(whole, 5.0 * parts[0] + 5.0 / 9.0 * parts[1], rtol=1e-3, atol=1e-4)

@@ -4,7 +4,8 @@
 
 Real drivers of a UR arm, a LEAP hand, a Quest 3 and a keyboard, and two 640x480 cameras at 30 Hz;
 every device is an emulator in a process of its own, because physics in this process would be
-measured instead of drivers. The policy (torch, seeing both cameras) answers from its process, the
+measured instead of drivers. Emulators go before others, where allowed: devices have cores of
+their own. The policy (torch, seeing both cameras) answers from its process, the
 recorder encodes both cameras at 20 Hz in its own, and the live view is drawn. The policy drives
 half of the time, then a person for a quarter, then the policy again.
 
@@ -30,7 +31,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -160,10 +161,23 @@ def run_sleeping(loops: Sequence[Loop], stop: threading.Event, clock: Clock) -> 
 
 
 @contextmanager
+def first_served() -> Iterator[None]:
+    """Let what is started here go before other processes, where this user may."""
+    parameter = os.sched_param(realtime.HELPERS_PRIORITY)
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, parameter)  # Children inherit it.
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+@contextmanager
 def bench(folder: Path) -> Iterator[tuple[Rig, EpisodeWriter, list[Session]]]:
     """Start everything there is on a robot's machine, and its devices; wire two sessions."""
     with ExitStack() as stack:
-        emulators = [stack.enter_context(EmulatorProcess(name)) for name in EMULATORS]
+        with first_served():
+            emulators = [stack.enter_context(EmulatorProcess(name)) for name in EMULATORS]
         tables = [rig_table(each) for each in emulators]
         tables[-1] = tables[-1].replace("[camera.opencv]", "[camera.second]")
         tables.append(f'[tracker.wrist]\ndriver = "quest"\nport = {emulators[2].options["port"]}\n')

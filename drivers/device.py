@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -92,6 +92,7 @@ class Device(ABC, Generic[SpecT, ObservationT]):
         self.clock: Clock = clock or MonotonicClock()
         self._state = State.DISCONNECTED
         self._fault: str | None = None
+        self._tell_fault: Callable[[str], None] | None = None
         self._lock = threading.RLock()
 
     def __str__(self) -> str:
@@ -201,6 +202,19 @@ class Device(ABC, Generic[SpecT, ObservationT]):
         return Health(self._state, ok=not reasons, reasons=reasons)
 
     @final
+    def on_fault(self, tell: Callable[[str], None]) -> None:
+        """Have ``tell`` called when a fault latches, before the device is made safe.
+
+        Making it safe may take tenths of a second, during which whoever met the fault waits;
+        others need not. A second ``tell`` takes the place of the first.
+
+        Args:
+            tell: Called with the sentence that the ``FaultError`` will say, by whichever thread
+                met the fault. Must not wait.
+        """
+        self._tell_fault = tell
+
+    @final
     def recover(self, timeout_s: float = 10.0) -> None:
         """Clear what the device latched, because a person asked, and connect again.
 
@@ -266,13 +280,17 @@ class Device(ABC, Generic[SpecT, ObservationT]):
     @final
     def _trip(self, reason: str) -> None:
         """Latch the first fault; later ones are usually its consequences."""
-        if self._fault is None:
-            self._fault = reason
-            log.error("%s faulted: %s", self, reason)
+        first, self._fault = self._fault is None, self._fault or reason
         try:
-            self._make_safe()
+            if first and self._tell_fault is not None:
+                self._tell_fault(self._explain_fault())
+            if first:
+                log.error("%s faulted: %s", self, reason)
         finally:
-            self._state = State.FAULTED  # Also when Ctrl-C is pressed meanwhile.
+            try:
+                self._make_safe()
+            finally:
+                self._state = State.FAULTED  # Also when Ctrl-C is pressed meanwhile.
 
     @final
     def _explain_fault(self) -> str:

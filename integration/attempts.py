@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from dexhil.drivers.errors import DeviceError
 from dexhil.drivers.switch import Switch
 from dexhil.integration.live import drive, make_session
@@ -126,7 +124,7 @@ def live_attempts(
     policy: Policy | AsyncPolicy | None = None,
     retargeter: Retargets | None = None,
     user: User | None = None,
-    console: Console | None = None,
+    say: Callable[[str], None] = lambda _: None,
     show: Callable[[Session], None] = lambda _: None,
     watcher: Sink | None = None,
 ) -> Tally:
@@ -146,7 +144,7 @@ def live_attempts(
         policy: Who tries; without one a person demonstrates.
         retargeter: As for `make_session`.
         user: As for `make_session`.
-        console: To prompt the operator on; nobody is prompted when ``None``.
+        say: Prompts the operator. The robot is switched on: it must not wait.
         show: Called ten times a second, for whoever watches.
         watcher: Takes every frame, those between attempts too.
 
@@ -159,7 +157,6 @@ def live_attempts(
     session = make_session(
         rig, policy=policy, sink=together(sink, watcher), retargeter=retargeter, user=user
     )
-    say = console.print if console is not None else _silent
     if tally.found:
         say(f"{tally.found} of {wanted.n} are in the dataset already.")
     while tally.counted < wanted.n and not tally.aborted:
@@ -227,7 +224,3 @@ def _close(
     tally.failures += success is False
     tally.unlabelled += success is None
     tally.counted += success is True and (sink.corrected or not wanted.corrected)
-
-
-def _silent(*_: object) -> None:
-    """Say nothing."""

@@ -14,6 +14,7 @@ import numpy as np
 from dexhil.drivers.clock import SimClock
 from dexhil.drivers.sim.world import World
 from dexhil.integration.live import make_ik, make_session, teleop_config
+from dexhil.integration.operator import Operator, OperatorConfig, Role, make_operator
 from dexhil.integration.operator.person import (
     RATE_HZ,
     Person,
@@ -22,7 +23,6 @@ from dexhil.integration.operator.person import (
     ShowsKeypoints,
     ShowsPose,
 )
-from dexhil.integration.operator.plush import Eyes, OperatorConfig, PlushOperator, Role
 from dexhil.integration.rig import build_rig
 from dexhil.integration.tasks import JUDGE_HZ, make_task
 from dexhil.retarget.build import make_retargeter
@@ -187,7 +187,7 @@ class Bench:
             tries=0 if operator is None else operator.tries,
         )
 
-    def _make_operator(self, role: Role, seed: int, session: Session) -> PlushOperator:
+    def _make_operator(self, role: Role, seed: int, session: Session) -> Operator:
         rng = np.random.default_rng([seed, 1])
         person = Person(
             tracker=cast("ShowsPose", self.rig.tracker),
@@ -198,10 +198,10 @@ class Bench:
             pose_ee_in_cube=cube_mount(self.config),
             config=self._person,
         )
-        operator = PlushOperator(
+        operator = make_operator(
             self.task,
             person,
-            Eyes(self.task, self._eyes_retargeter, person.hand, rng),
+            self._eyes_retargeter,
             role=role,
             mode=lambda: session.mode,
             clock=self.clock,

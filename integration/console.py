@@ -1,8 +1,10 @@
 """A running session as a person at the terminal sees it: who drives, why not, and how well."""
 
 import math
+import queue
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -18,16 +20,18 @@ from dexhil.teleop.status import Status
 from dexhil.teleop.takeover import Mode
 
 REFRESH_S = 0.25  # A table takes some milliseconds of the interpreter that loops need, too.
+LEAVE_S = 1.0  # A terminal that takes nothing for so long is left alone.
 KEYS = "start  takeover  release  stop  success  failure  redo  abort"
 _BANDS = {Mode.HOLD: "black on yellow", Mode.POLICY: "white on blue", Mode.HUMAN: "black on green"}
 
 
 class LiveView:
-    """Shows sessions while its ``with`` block lasts, and never makes a loop wait.
+    """Shows sessions while its ``with`` block lasts, and never makes anybody wait.
 
-    On a terminal, a thread draws a table four times a second; elsewhere, such as in a log,
-    there is one line per change of driver. Text that others print through the same console
-    appears above the table.
+    On a terminal, it draws a table four times a second; elsewhere, such as in a log, there is
+    one line per change of driver. A thread does all the writing, so that a terminal that takes
+    nothing, be it Ctrl-S or a lost connection, stops neither a loop nor the way to switching
+    the robot off. When the block ends, the thread is left to itself if it still waits.
 
     Args:
         console: Where.
@@ -41,18 +45,16 @@ class LiveView:
         self._console = console
         self._notes, self._keys = notes, keys
         self._session: Session | None = None
-        self._said: tuple[Drive, str | None] | None = None
+        self._said: tuple[Drive, str | None, tuple[str, ...]] | None = None
         self._start_s: float | None = None
-        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._lines = queue.SimpleQueue[str]()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._stop.clear()
-            self._live.start()
-            self._thread = threading.Thread(target=self._draw, name="live view", daemon=True)
-            self._thread.start()
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._write, name="live view", daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(
@@ -61,35 +63,58 @@ class LiveView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._thread is not None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
             self._stop.set()
-            self._thread.join()
-            self._thread = None
-            self._live.stop()
+            thread.join(LEAVE_S)
 
     def show(self, session: Session) -> None:
         """Show this session from now on. Takes microseconds; for ``drive(show=...)``."""
         self._session = session
-        if self._thread is None:
-            self._say(session)
+        if not self._console.is_terminal:
+            self._log(session)
 
-    def _say(self, session: Session) -> None:
+    def say(self, text: str) -> None:
+        """Print a line, above the table if there is one. Takes microseconds."""
+        self._lines.put(text)
+
+    def _log(self, session: Session) -> None:
         drive, refused = session.drive, session.refused
-        if self._said == (drive, refused):
+        doubts = session.doubts if drive.mode is Mode.HOLD else {}
+        # Whose doubt, not which: the age that it tells grows all the time.
+        said = (drive, refused, tuple(doubts))
+        if self._said == said:
             return
-        self._said = (drive, refused)
+        self._said = said
         if self._start_s is None:
             self._start_s = drive.since_s
         words = [f"{drive.since_s - self._start_s:8.1f} s  {name(drive)}", drive.reason]
         if refused is not None:
             words.append(f"refused: {refused}")
-        self._console.print(escape("  ".join(filter(None, words))), soft_wrap=True)
+        words += [
+            f"nobody can drive: {doubt}" for doubt in doubts.values() if doubt != drive.reason
+        ]
+        self.say("  ".join(filter(None, words)))
 
-    def _draw(self) -> None:
-        while not self._stop.wait(REFRESH_S):
-            if self._session is not None:
-                picture = render(self._session.status(), self._notes(), self._keys)
-                self._live.update(picture, refresh=True)
+    # -- The thread that waits for the terminal so that nobody else has to ---------------------
+
+    def _write(self) -> None:
+        live = Live(console=self._console, auto_refresh=False, transient=True)
+        try:
+            while not self._stop.wait(REFRESH_S):
+                self._print()
+                if self._session is not None and self._console.is_terminal:
+                    live.start()
+                    picture = render(self._session.status(), self._notes(), self._keys)
+                    live.update(picture, refresh=True)
+            self._print()
+        finally:
+            live.stop()
+
+    def _print(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._console.print(escape(self._lines.get_nowait()), soft_wrap=True)
 
 
 def name(drive: Drive) -> str:
@@ -115,6 +140,9 @@ def render(status: Status, notes: str = "", keys: str = KEYS) -> RenderableType:
         lines.append(f"answers of the policy dropped as too late: {status.late_answers}")
     lines += [notes] if notes else []
     refused = [Text(f"refused: {status.refused}", "bold red")] if status.refused else []
+    if drive.mode is Mode.HOLD:
+        doubts = (doubt for doubt in status.doubts.values() if doubt != drive.reason)
+        refused += [Text(f"nobody can drive: {doubt}", "bold red") for doubt in doubts]
     return Group(
         band,
         *refused,

@@ -11,6 +11,7 @@ from typing import Any
 
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.clock import Clock, SimClock
+from dexhil.drivers.device import State
 from dexhil.drivers.registry import parse
 from dexhil.integration.retargeting.users import User, check_glove
 from dexhil.integration.rig import Rig
@@ -18,6 +19,7 @@ from dexhil.policy.process import ProcessPolicy
 from dexhil.retarget.build import Retargets, make_retargeter
 from dexhil.teleop.actions import AsyncPolicy, Policy
 from dexhil.teleop.config import TeleopConfig
+from dexhil.teleop.errors import DoubtError
 from dexhil.teleop.frame import Sink
 from dexhil.teleop.ik import ArmIK
 from dexhil.teleop.schedule import Loop, run_events, run_threads
@@ -26,6 +28,7 @@ from dexhil.teleop.takeover import Event, Mode
 from dexhil.teleop.timing import LoopStats
 
 CONTROL_HZ = 10
+_BEGIN_S, _BEGIN_AGAIN_S = 1.0, 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ class Stretch:
 
     Attributes:
         duration_s: On the rig's clock [s].
+        driven_s: How long somebody drove, to a tenth of a second [s].
         ended: Why it ended, in words.
         success: What the operator said, if anything.
         interrupted: Whether Ctrl-C ended it.
@@ -41,6 +45,7 @@ class Stretch:
     """
 
     duration_s: float
+    driven_s: float
     ended: str
     success: bool | None
     interrupted: bool
@@ -162,10 +167,13 @@ def drive(
         duration_s: Longest run [s].
         waits: Count the duration from the moment somebody drives.
         show: Called ten times a second, for whoever watches.
+
+    Raises:
+        DoubtError: See `begin_attempt`.
     """
     control = _Control(session, rig.clock, first, duration_s, waits=waits, show=show)
     loops = [*session.loops(), Loop("control", CONTROL_HZ, control.tick, background=True)]
-    session.begin()
+    begin_attempt(rig, session)
     interrupted = False
     try:
         if isinstance(rig.clock, SimClock):
@@ -176,16 +184,45 @@ def drive(
     except KeyboardInterrupt:
         control.ended, interrupted = "stopped by Ctrl-C", True
     finally:
-        session.set_event(Event.STOP)
-        session.flush()
+        end_attempt(session)
     verdict = session.verdict
     return Stretch(
         duration_s=rig.clock.now_s() - control.start_s,
+        driven_s=control.driven_s,
         ended=control.ended,
         success=None if verdict not in {"success", "failure"} else verdict == "success",
         interrupted=interrupted,
         loops={loop.name: loop.stats for loop in session.loops()},
     )
+
+
+def begin_attempt(rig: Rig, session: Session) -> None:
+    """Begin as soon as arm and hand say where they are: one late sample ends no series.
+
+    Args:
+        rig: Connected and enabled.
+        session: Over its devices, whose loops do not run.
+
+    Raises:
+        DoubtError: One faulted, or none of its samples could be used for a second.
+    """
+    give_up_s = rig.clock.now_s() + _BEGIN_S
+    while True:
+        try:
+            return session.begin()
+        except DoubtError:
+            faulted = State.FAULTED in (rig.arm.state, rig.hand.state)
+            if faulted or rig.clock.now_s() >= give_up_s:
+                raise
+            rig.clock.sleep(_BEGIN_AGAIN_S)
+
+
+def end_attempt(session: Session) -> None:
+    """Write what is still open as whoever drove left it, then hold. Not while loops run."""
+    try:
+        session.flush()
+    finally:
+        session.set_event(Event.STOP, "the attempt is over")
 
 
 class _Control:
@@ -204,7 +241,8 @@ class _Control:
         self._session, self._clock, self._first = session, clock, first
         self._duration_s, self._waits, self._show = duration_s, waits, show
         self._started = False
-        self.start_s = self._counted_from_s = clock.now_s()
+        self.start_s = self._counted_from_s = self._looked_s = clock.now_s()
+        self.driven_s = 0.0
         self.stop = threading.Event()
         self.ended = ""
 
@@ -214,6 +252,8 @@ class _Control:
     def tick(self) -> None:
         session, now_s = self._session, self._clock.now_s()
         driving = session.mode is not Mode.HOLD
+        self.driven_s += driving * (now_s - self._looked_s)
+        self._looked_s = now_s
         if self._waits and not (self._started or driving):
             self._counted_from_s = now_s
         if self._first is not None and not self._started and not driving:

@@ -13,11 +13,12 @@ from dexhil.drivers.device import Actuator
 from dexhil.drivers.errors import DeviceError
 from dexhil.drivers.glove import Glove
 from dexhil.drivers.hand import Hand
-from dexhil.drivers.registry import AnyDevice, RigEntry, RigFile, read_rig
+from dexhil.drivers.registry import AnyDevice, RigEntry, RigFile, parse, read_rig
 from dexhil.drivers.sim.world import World
 from dexhil.drivers.switch import SeveralSwitches, Switch
 from dexhil.drivers.tracker import Tracker
 from dexhil.integration.errors import RigError
+from dexhil.teleop.config import TeleopConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +49,12 @@ class Rig:
 
     @property
     def robot_type(self) -> str:
-        """What a dataset calls this robot, e.g. ``"ur5e_leap"``."""
-        return f"{self.arm.spec.model}_{self.hand.spec.model}"
+        """What a dataset calls this robot, e.g. ``"ur5e_leap"``, ``"ur5e_leap_left"``.
+
+        Joints of both hands have the same names, so nothing else in a dataset tells them apart.
+        """
+        side = "" if self.hand.spec.side == "right" else f"_{self.hand.spec.side}"
+        return f"{self.arm.spec.model}_{self.hand.spec.model}{side}"
 
     def connect(self) -> None:
         """Connect every device; if one fails, let go of all and say which failed.
@@ -77,8 +82,9 @@ class Rig:
                 device.enable()
 
     def disconnect(self) -> None:
-        """Make everything safe, in reverse order. Repeating does nothing."""
-        for device in reversed(self.devices):
+        """Make everything safe, first of all what can move. Repeating does nothing."""
+        # A listener that is stuck takes seconds to let go of.
+        for device in sorted(self.devices, key=lambda each: not isinstance(each, Actuator)):
             device.disconnect()
 
     @contextmanager
@@ -113,10 +119,11 @@ def build_rig(
 
     Raises:
         DeviceError: The file is wrong.
-        RigError: A kind that every rig needs is missing or named twice, or glove and hand are
-            of different sides.
+        RigError: A kind that every rig needs is missing or named twice, glove and hand are
+            of different sides, or a real arm or hand has only a simulated switch.
     """
     file = read_rig(path)
+    parse(TeleopConfig, file.teleop, f"{path}: [teleop]")  # Before anything is switched on.
     if world and file.world is not None:
         file = replace(file, world={**file.world, **world})
     entries = file.devices
@@ -139,15 +146,23 @@ def build_rig(
             f"{path}: the glove is worn on the {glove.spec.side} hand, but the robot's is a "
             f"{hand.spec.side} one. Set the same side for both."
         )
+    arm = only("arm")
+    switch = _one_switch([d for entry, d in built if entry.kind == "switch"]) or only("switch")
+    for device in (arm, hand):
+        if switch.spec.simulated and not device.spec.simulated:
+            raise RigError(
+                f"{path}: {device} is real, but {switch} is simulated, so nobody could stop it. "
+                "Name a switch with a stop button that a person can press."
+            )
     return Rig(
         file=file,
         clock=clock,
         world=sim,
-        arm=only("arm"),
+        arm=arm,
         hand=hand,
         glove=glove,
         tracker=only("tracker"),
-        switch=_one_switch([d for entry, d in built if entry.kind == "switch"]) or only("switch"),
+        switch=switch,
         cameras={entry.name: cast("Camera", d) for entry, d in built if entry.kind == "camera"},
     )
 

@@ -71,7 +71,7 @@ class AsyncPolicy(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether it still owes an answer."""
+        """Whether it still owes an answer, or the last one was not taken."""
 
     def ask(self, observation: Observation, *, epoch: int, stamp_s: float) -> None:
         """Ask for a chunk. It forgets the past when the epoch is a new one. Not while busy."""
@@ -171,7 +171,8 @@ class LaterActions:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: an episode begins."""
+        """Forget everything but how long answers took: an episode begins."""
+        self._policy.take()
         self._chunk: npt.NDArray[np.float64] | None = None
         self._epoch = -1
         self.observed_s = -np.inf
@@ -198,10 +199,10 @@ class LaterActions:
         answer = self._policy.take()
         if answer is None:
             return
-        self._took.append(self._steps_since(answer.stamp_s, stamp_s))
         if answer.epoch != self._epoch:
-            self.late += 1
+            self.late += 1  # How long it took, nobody knows: it may have waited for minutes.
             return
+        self._took.append(self._steps_since(answer.stamp_s, stamp_s))
         self._chunk = _checked(answer.chunk, self._n_joints)
         self.observed_s = answer.stamp_s
 

@@ -85,6 +85,9 @@ class Authority:
         clock: Stamps changes.
         refusal: Why an event cannot be obeyed at this moment, or ``None``.
         presses: Tells a person's foot from a loose contact.
+
+    Attributes:
+        unheard: Why nothing that the switch says is believed now, if it is not.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Authority:
         self._drive = Drive(epoch=0, stretches=(0, 0), segment=0, since_s=clock.now_s())
         self.verdict: Verdict | None = None
         self.refused: str | None = None
+        self.unheard: str | None = None
 
     @property
     def drive(self) -> Drive:
@@ -113,7 +117,7 @@ class Authority:
         """Hold, and begin an episode. Presses made before now are forgotten."""
         with self._polling:
             self._switch.look(self._clock.now_s())
-            newest = self._switch.newest
+            newest, self.unheard = self._switch.newest, self._switch.doubt
             self._counts = {} if newest is None else dict(newest.counts)
         with self._lock:
             self.verdict, self.refused = None, None
@@ -142,6 +146,7 @@ class Authority:
                 pressed = {name: n for name, n in pressed.items() if n > 0}
                 self._counts = dict(newest.counts)
                 doubt = doubt or self._presses.update(now_s, pressed)
+            self.unheard = doubt
             if doubt is not None:
                 # Nothing that such a switch says may move the robot or judge the attempt.
                 self.doubt(doubt)

@@ -1,10 +1,18 @@
 """Every number that a rig may set about teleoperation, in one table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import isfinite
+
+import numpy as np
 
 from dexhil.retarget.filters import DEFAULT_FILTER, FilterName
 
 Vector3 = tuple[float, float, float]
+
+# Every other number must be above 0: with a bound of the wrong sign, nothing would be bounded.
+_SHARES = {"arm_speed_fraction", "hand_speed_fraction"}
+_SIGNED = {"workspace_low", "workspace_high", "table_height", "cube_position", "cube_rpy"}
+_MAY_BE_ZERO = {"ramp_s", "arm_margin", "bleed_rate", "policy_prefetch_steps", "camera_frozen_s"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +63,10 @@ class TeleopConfig:
             out.
         frozen_samples: Longest run of bit-identical samples of a live glove or tracker.
         frozen_s: Longest time a live glove or tracker repeats itself [s].
+
+    Raises:
+        ValueError: A number is not finite, not above 0 where it must be, or a share above 1; or
+            the box is empty.
     """
 
     policy_rate_hz: float = 20
@@ -83,7 +95,7 @@ class TeleopConfig:
     policy_prefetch_steps: int | None = None
     camera_frozen_s: float | None = None
     tracker_speed: float = 5.0
-    tracker_turn_rate: float = 20.0
+    tracker_turn_rate: float = 12.0
     glove_speed: float = 7.0
     presses_per_s: int = 8
     arm_first_action_rad: float = 0.5
@@ -92,3 +104,28 @@ class TeleopConfig:
     hand_lead_rad: float | None = None
     frozen_samples: int = 30
     frozen_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is None or isinstance(value, bool | str):
+                continue
+            for number in np.ravel(value):
+                _require(each.name, float(number))
+        for axis, low, high in zip("xyz", self.workspace_low, self.workspace_high, strict=True):
+            if not low < high:
+                raise ValueError(
+                    f"workspace_low is {low:g} m in {axis}, must be below workspace_high, "
+                    f"which is {high:g} m"
+                )
+
+
+def _require(name: str, number: float) -> None:
+    if not isfinite(number):
+        raise ValueError(f"{name} is {number:g}, must be finite")
+    if name in _SHARES and not 0.0 < number <= 1.0:
+        raise ValueError(f"{name} is {number:g}, allowed above 0 to 1")
+    if name in _MAY_BE_ZERO and number < 0.0:
+        raise ValueError(f"{name} is {number:g}, must be 0 or more")
+    if name not in _SIGNED | _MAY_BE_ZERO and number <= 0.0:
+        raise ValueError(f"{name} is {number:g}, must be above 0")

@@ -151,11 +151,12 @@ class Follower:
         drive = self._authority.drive
         command, self.limits = self.executed, frozenset()
         driver, stretch = drive.of(self._part)
-        taken = stretch != self._stretch and driver is Mode.HUMAN
+        begins = stretch != self._stretch
+        taken = begins and driver is Mode.HUMAN
+        if begins:  # Whatever becomes of this tick, the last driver has no say in it.
+            self._enter(drive, now_s)
         try:
             measured = self._watch.require(now_s).joint_positions
-            if stretch != self._stretch:
-                self._enter(drive, now_s)
             if driver is not Mode.HOLD and not taken:
                 self._require_near(measured)
                 target = self._target(drive, now_s)

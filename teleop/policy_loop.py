@@ -12,6 +12,7 @@ from dexhil.drivers.camera import CameraObservation
 from dexhil.drivers.clock import Clock
 from dexhil.drivers.glove import GloveObservation
 from dexhil.drivers.hand import HandObservation
+from dexhil.drivers.switch import SwitchObservation
 from dexhil.drivers.tracker import TrackerObservation
 from dexhil.teleop.actions import Actions
 from dexhil.teleop.authority import Authority, Drive
@@ -34,12 +35,18 @@ class Watches:
     cameras: Mapping[str, Watch[CameraObservation]]
     glove: Watch[Any]
     tracker: Watch[Any]
+    switch: Watch[SwitchObservation]
+
+    @property
+    def needed(self) -> dict[str, Watch[Any]]:
+        """Those without which nobody drives anything, under the names that people use."""
+        return {"arm": self.arm, "hand": self.hand, **self.cameras}
 
     @property
     def by_name(self) -> dict[str, Watch[Any]]:
-        """All of them, under the names that frames and people use."""
-        arm_hand: dict[str, Watch[Any]] = {"arm": self.arm, "hand": self.hand}
-        return {**arm_hand, "glove": self.glove, "tracker": self.tracker, **self.cameras}
+        """All of them, under the names that people use."""
+        person = {"glove": self.glove, "tracker": self.tracker, "switch": self.switch}
+        return {"arm": self.arm, "hand": self.hand, **person, **self.cameras}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,10 +76,12 @@ class _Opened:
 class Steps:
     """Steps of the policy's clock, and how many of them a person drove in.
 
+    An attempt begins when somebody drives: until then, no step is counted.
+
     Attributes:
         attempt: In this attempt.
         attempt_human: Of those, with a person driving.
-        session: Since the session was made.
+        session: In all attempts since the session was made.
         session_human: Of those, with a person driving.
     """
 
@@ -81,8 +90,15 @@ class Steps:
     session: int = 0
     session_human: int = 0
 
-    def count(self, *, human: bool) -> None:
-        """Count one step."""
+    def count(self, *, human: bool, held: bool) -> None:
+        """Count one step, unless it is one of waiting for the first driver.
+
+        Args:
+            human: A person drove in it.
+            held: Nobody drove at its end.
+        """
+        if self.attempt == 0 and held and not human:
+            return
         self.attempt += 1
         self.session += 1
         self.attempt_human += human
@@ -208,10 +224,10 @@ class PolicyLoop:
         intervention, self._human_ticks = human_ticks > self._human_ticks, human_ticks
         if opened is None:
             return
-        self.steps.count(human=intervention)
+        arm, hand, drive = self._arm, self._hand, self._authority.drive
+        self.steps.count(human=intervention, held=drive.mode is Mode.HOLD)
         if self._sink is None:
             return
-        arm, hand, drive = self._arm, self._hand, self._authority.drive
         self._sink.write(
             Frame(
                 stamp_s=opened.stamp_s,

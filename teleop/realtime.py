@@ -1,12 +1,14 @@
 """What an ordinary Linux must be asked for, so that loops in Python keep their deadlines.
 
-Three things hold a loop up that is due: another process has the core, another thread of this
-process has the interpreter, or the garbage collector has. The loops therefore ask for real-time
-priority; the interpreter is asked to change threads sooner; this process goes before others, so
-that a thread which has the interpreter is not itself kept waiting for a core; and objects are
-collected while the loops sleep.
+Four things hold a loop up that is due: another process has the core, another thread of this
+process has the interpreter, the garbage collector has, or a page of a library was thrown out of
+memory and has to be read again. The loops therefore ask for real-time priority; so do all other
+threads of this process, below the loops, for one that has the interpreter must not itself be kept
+waiting for a core; the interpreter is asked to change threads sooner; objects are collected while
+the loops sleep; and what is in memory stays there.
 """
 
+import ctypes
 import functools
 import gc
 import logging
@@ -21,15 +23,16 @@ log = logging.getLogger(__name__)
 
 # Below the kernel's own threads for interrupts (50). One step per loop above it.
 LOWEST_PRIORITY = 10
+# Of all other threads of this process while loops run: above every other process.
+HELPERS_PRIORITY = 1
 # How long a thread that wants the interpreter waits before it insists [s]. Python's own 5 ms is
 # half a period of the hand's loop, spent anew for every thread that computes when the loop is due.
 SWITCH_INTERVAL_S = 1e-4
-NICENESS = -15  # Added to that of this process's threads while loops run.
-_GROUP = Path("/proc/self/autogroup")
+_MCL_CURRENT, _MCL_ONFAULT = 1, 4  # sys/mman.h: what is mapped now, once it is in memory.
 
 HINT = (
     "loops run without real-time priority and may be late under load. Allow it: put "
-    "'@realtime - rtprio 40' and '@realtime - nice -15' into "
+    "'@realtime - rtprio 40' and '@realtime - memlock unlimited' into "
     "/etc/security/limits.d/99-dexhil.conf, "
     "sudo groupadd -f realtime, sudo usermod -aG realtime $USER, log in again"
 )
@@ -74,12 +77,14 @@ def undisturbed() -> Iterator[None]:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()  # What is there stays. Looking through all of it takes a tenth of a second.
     gc.disable()
-    niceness = _niceness()
-    _set_niceness({place: value + NICENESS for place, value in niceness.items()})
+    raised = _raise_threads()
+    _keep_in_memory(True)
     try:
         yield
     finally:
-        _set_niceness(niceness)
+        _keep_in_memory(False)
+        for thread, before in raised.items():
+            _schedule(thread, *before)
         if collecting:
             gc.enable()
         gc.unfreeze()
@@ -91,27 +96,34 @@ def tidy() -> None:
     gc.collect(1)
 
 
-def _niceness() -> dict[Path, int]:
-    """Return the niceness of each thread, by where the kernel tells it.
-
-    On Linux it is one of threads, not of processes; and where the kernel groups processes by
-    session, it counts within the group only, and the group has one of its own.
-    """
-    found: dict[Path, int] = {}
+def _raise_threads() -> dict[int, tuple[int, os.sched_param]]:
+    """Let every thread there is go before other processes; return how each was scheduled."""
+    raised: dict[int, tuple[int, os.sched_param]] = {}
+    if not hasattr(os, "SCHED_FIFO"):
+        return raised
+    wanted = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(HELPERS_PRIORITY)
     for task in Path("/proc/self/task").glob("*"):
+        thread = int(task.name)
         with suppress(OSError):  # It has just ended.
-            found[task] = os.getpriority(os.PRIO_PROCESS, int(task.name))
-    with suppress(OSError):  # This kernel makes no groups.
-        told = _GROUP.read_text(encoding="ascii").split()
-        if told:  # It may make groups and have put this session into none.
-            found[_GROUP] = int(told[-1])
-    return found
+            before = os.sched_getscheduler(thread), os.sched_getparam(thread)
+            if before[0] == os.SCHED_OTHER and _schedule(thread, *wanted):
+                raised[thread] = before
+    return raised
 
 
-def _set_niceness(niceness: dict[Path, int]) -> None:
-    for place, value in niceness.items():
-        with suppress(OSError):  # It has ended, or this user may not: ``warn`` says so.
-            if place == _GROUP:
-                _GROUP.write_text(str(max(value, -20)), encoding="ascii")
-            else:
-                os.setpriority(os.PRIO_PROCESS, int(place.name), value)
+def _schedule(thread: int, policy: int, parameter: os.sched_param) -> bool:
+    try:
+        os.sched_setscheduler(thread, policy, parameter)
+    except OSError:  # It has ended, or this user may not: ``warn`` says so.
+        return False
+    return True
+
+
+def _keep_in_memory(keep: bool) -> None:
+    """Have no page leave memory that is there, or will be read from what is mapped now.
+
+    Where this user may not, or the system cannot, pages come and go as they did.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mlockall"):
+        libc.mlockall(_MCL_CURRENT | _MCL_ONFAULT) if keep else libc.munlockall()

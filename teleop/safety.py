@@ -275,6 +275,10 @@ class Watch(Generic[ObservationT]):
         """
         return _trusted(self._seen)
 
+    def distrust(self, reason: str) -> None:
+        """Take the device's own word that it faulted. From any thread; waits for nobody."""
+        self._seen = (self.newest, reason)
+
     def age_s(self, now_s: float) -> float:
         """Return the age of the newest sample [s]; infinite if there is none."""
         newest = self.newest
@@ -282,13 +286,16 @@ class Watch(Generic[ObservationT]):
 
     def _look(self, now_s: float) -> tuple[ObservationT | None, str | None]:
         with self._looking:
+            before = self._seen
             try:
                 sample = self._device.observe()
             except (DeviceError, OSError) as error:
                 self._seen = (self.newest, str(error) or repr(error))
             else:
                 self.ages.add(now_s - sample.stamp_s)
-                self._seen = (sample, self._judge(sample, now_s))
+                seen = (sample, self._judge(sample, now_s))
+                if self._seen is before:  # Else it faulted since this sample was taken.
+                    self._seen = seen
             return self._seen
 
     def _judge(self, sample: ObservationT, now_s: float) -> str | None:

@@ -11,6 +11,7 @@ them with ``run_threads`` on a robot or ``run_events`` in simulation:
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -94,6 +95,7 @@ class Session:
         self._clock = clock
         self._config = config
         self._policy = policy
+        self._robot = (arm, hand)
         self._watches = Watches(
             arm=Watch(arm, max_age_s=config.robot_max_age_s, values=_joints),
             hand=Watch(hand, max_age_s=config.robot_max_age_s, values=_joints),
@@ -112,9 +114,10 @@ class Session:
                 frozen=FrozenMonitor(config.frozen_samples, config.frozen_s),
                 jumps=JumpMonitor(pose_motions(config.tracker_speed, config.tracker_turn_rate)),
             ),
+            switch=Watch(switch, max_age_s=config.switch_max_age_s),
         )
         self._authority = Authority(
-            Watch(switch, max_age_s=config.switch_max_age_s),
+            self._watches.switch,
             clock,
             self._refusal,
             PressMonitor(config.presses_per_s),
@@ -157,10 +160,13 @@ class Session:
         Raises:
             DoubtError: Where the robot is cannot be known.
         """
-        watches = self._watches
+        watches, now_s = self._watches, self._clock.now_s()
         for watch in (watches.glove, watches.tracker, *watches.cameras.values()):
             watch.clear()
+        for camera in watches.cameras.values():  # The followers look at all that they need.
+            camera.look(now_s)
         self._authority.reset()
+        self._hear_faults()
         self._arm.reset()
         self._hand.reset()
         self._policy_loop.reset()
@@ -195,6 +201,13 @@ class Session:
         return self._authority.refused
 
     @property
+    def doubts(self) -> dict[str, str]:
+        """Why nobody could drive now, by device: of arm, hand, switch and cameras."""
+        doubts = {name: watch.doubt for name, watch in self._watches.needed.items()}
+        doubts["switch"] = self._authority.unheard
+        return {name: doubt for name, doubt in doubts.items() if doubt is not None}
+
+    @property
     def obeyed(self) -> tuple[Drive, Drive]:
         """What the last commands of arm and hand obeyed; a new drive, from their next tick on."""
         return self._arm.obeyed, self._hand.obeyed
@@ -213,6 +226,7 @@ class Session:
             stamp_s=now_s,
             drive=self.drive,
             refused=self.refused,
+            doubts=self.doubts,
             share_arm=self._arm.share,
             share_hand=self._hand.share,
             limits=loop.limits,
@@ -240,13 +254,23 @@ class Session:
         self._authority.poll()
         self._hand.tick()
 
+    def _hear_faults(self) -> None:
+        """Hold everything as soon as arm or hand faults, before that one is even switched off."""
+
+        def hold(watch: Watch[Any], reason: str) -> None:
+            watch.distrust(reason)
+            self._authority.doubt(reason)
+
+        arm, hand = self._robot
+        arm.on_fault(partial(hold, self._watches.arm))
+        hand.on_fault(partial(hold, self._watches.hand))
+
     def _refusal(self, event: Event) -> str | None:
         taken, watches = TAKEN.get(event, frozenset()), self._watches
         if not taken and event is not Event.START:
             return None
         # The part that sees a doubt holds the other one as well, but not before its next tick.
-        needed: list[Watch[Any]] = [watches.arm, watches.hand]
-        needed += [each for each in watches.cameras.values() if each.newest is not None]
+        needed = list(watches.needed.values())
         needed += [watches.glove] if "hand" in taken else []
         needed += [watches.tracker] if "arm" in taken else []
         doubt = next((each.doubt for each in needed if each.doubt is not None), None)

@@ -16,6 +16,7 @@ class Status:
         stamp_s: When [s].
         drive: Who drives, since when, and why nobody does.
         refused: Why the last event was refused, if it was.
+        doubts: Why nobody could drive now, by device: of arm, hand, switch and cameras.
         share_arm: The person's share of the arm's last command, 0 to 1.
         share_hand: The person's share of the hand's last command, 0 to 1.
         limits: Limits that changed the last command, such as ``"arm velocity"``.
@@ -30,6 +31,7 @@ class Status:
     stamp_s: float
     drive: Drive
     refused: str | None
+    doubts: Mapping[str, str]
     share_arm: float
     share_hand: float
     limits: frozenset[str]

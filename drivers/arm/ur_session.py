@@ -42,6 +42,7 @@ VARIABLES = [
 REFUSED_S = 0.05  # The reason for refused set points arrives within this, on another link [s].
 TOLD_S = 0.3  # A program that started or ended is told within this [s].
 RETRY_S = 0.25  # Between two attempts to unlock [s].
+PRIORITY = 20  # Above the loops, which tick less often; below the kernel's own threads (50).
 
 
 class State(NamedTuple):
@@ -269,6 +270,9 @@ class _Session:
 def serve(descriptor: int, host: str, rate_hz: float, servo: tuple[float, float]) -> None:
     """Be the session at the other end of ``descriptor`` until told to quit, or left alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started us.
+    with contextlib.suppress(AttributeError, OSError):  # Where the system allows it.
+        # Inherited by the threads of ur_rtde, which keep the controller's 250 Hz.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
     with contextlib.suppress(OSError, EOFError), Connection(descriptor) as pipe:
         try:
             session = _Session(pipe, host, rate_hz, servo)

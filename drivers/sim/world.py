@@ -40,7 +40,7 @@ class WorldConfig:
         arm: Model of the arm, e.g. ``"ur5e"``.
         hand: Model of the hand, e.g. ``"leap"``.
         side: Which hand it is.
-        scene: ``"empty"``, ``"table"`` or ``"plush"``.
+        scene: ``"empty"``, ``"table"``, ``"plush"`` or ``"tissue"``.
         timestep_s: Of the physics [s].
     """
 
@@ -148,7 +148,7 @@ class World:
             self._posed = False
 
     def place(self, body: str, position: Vector, orientation: Vector) -> None:
-        """Put a free body somewhere in the world, at rest.
+        """Put a body that is free, or that nothing moves but this, somewhere, at rest.
 
         Args:
             body: Its name.
@@ -156,17 +156,20 @@ class World:
             orientation: Quaternion wxyz. Shape (4,).
 
         Raises:
-            SimulationError: The scene has no such body, or it is not free.
+            SimulationError: The scene has no such body, or it is fixed.
         """
         with self.lock:
             self.advance()
+            self._posed = False
+            if (fixed := self.model.body_mocapid[self._body(body)]) >= 0:
+                self.data.mocap_pos[fixed], self.data.mocap_quat[fixed] = position, orientation
+                return
             joint = self.model.body_jntadr[self._body(body)]
             if joint < 0 or self.model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_FREE:
                 raise SimulationError(f"The body {body!r} is not free, so it cannot be placed.")
             qpos, qvel = self.model.jnt_qposadr[joint], self.model.jnt_dofadr[joint]
             self.data.qpos[qpos : qpos + 7] = [*position, *orientation]
             self.data.qvel[qvel : qvel + 6] = 0.0
-            self._posed = False
 
     def body_pose(self, body: str) -> tuple[Vector, Vector]:
         """Return position [m], shape (3,), and quaternion wxyz, shape (4,), in the world.

@@ -94,6 +94,7 @@ class Outcome:
         late: How many such commands there were.
         step: Largest step of a command, per what is allowed.
         outside_m: How far the palm was outside its box; negative: inside [m].
+        nearest_m: How near the arm was told to come to itself, the hand or the table [m].
         reason: What was said.
         spoilt: Whether everything was held before anything broke, so that nothing was learnt.
         n_spoilt: How often that was so before this drill.
@@ -112,6 +113,7 @@ class Outcome:
     late: int = 0
     step: float = 0.0
     outside_m: float = 0.0
+    nearest_m: float = 0.0
     reason: str = ""
     spoilt: bool = False
     n_spoilt: int = 0
@@ -238,7 +240,7 @@ class _Drill:
         """
         stage, reason = self._stage, self._stage.session.drive.reason
         busy = stage.holds and stage.grace_s > 0.0 and not re.search(says, reason)
-        if busy and re.search("newest sample is|no fresh sample", reason):
+        if busy and re.search("newest sample is|no fresh sample|ArucoTracker.*not finite", reason):
             self._spoil()
         return self._outcome.spoilt
 
@@ -294,6 +296,9 @@ class _Drill:
         outcome.outside_m = stage.palm.outside_m(stage.tapes["arm"], stage.config)
         if outcome.outside_m > ROUNDING_M:
             self._say(f"palm: {outcome.outside_m * 1e3:.3f} mm outside its box")
+        outcome.nearest_m = stage.nearest_m()
+        if outcome.nearest_m < stage.config.arm_margin - ROUNDING_M:
+            self._say(f"arm: {outcome.nearest_m * 1e3:.3f} mm from what it must not touch")
 
 
 def check_data(root: Path, outcomes: Sequence[Outcome], kept: Mapping[int, Frames]) -> None:

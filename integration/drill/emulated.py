@@ -38,6 +38,7 @@ _PICTURE = (320, 240)  # What is drilled is no encoder.
 _TAP_S, _LOOSE_S = 0.02, 0.09
 _LOOK_S, _SETTLE_S = 0.004, 10.0
 _STILL_RAD, _STILL_S = 0.005, 0.1
+_EXCHANGES_S = 0.02  # In which a driver hears what its device says of itself.
 
 
 class EmulatedStage(Stage):
@@ -145,7 +146,8 @@ class EmulatedStage(Stage):
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        if self.process.problem is not None:
+        # Only one that was killed: any other is to be well again by itself.
+        if "it ended" in (self.process.problem or ""):
             self.process.close()
             self.process.start()
         self.policy.clear()
@@ -331,12 +333,12 @@ FAULTS: dict[str, Fault] = {
     "policy NaN": Fault(hurt=say_nonsense, who=POLICY),
     "far first action": Fault(hurt=begin_far, who=("nobody", "both"), again=("start",)),
     "arm p-stop": Fault(
-        hurt=_hurt(_tell("ur", "protective_stop"), "UrArm.*protective stop", 0.1),
+        hurt=_hurt(_tell("ur", "protective_stop"), "UrArm.*protective stop", _EXCHANGES_S),
         who=ANYBODY,
         refuses=True,
     ),
     "hand over-current": Fault(
-        hurt=_hurt(_tell("leap", "error", 3, 32), "LeapHand.*overload", 0.1),
+        hurt=_hurt(_tell("leap", "error", 3, 32), "LeapHand.*overload", _EXCHANGES_S),
         who=ANYBODY,
         refuses=True,
     ),

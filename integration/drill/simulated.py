@@ -14,6 +14,7 @@ from dexhil.drivers.registry import RigEntry
 from dexhil.integration.bench import LEAD_S, cube_mount
 from dexhil.integration.drill.drill import ANYBODY, ARM, HAND, POLICY, Fault, Hurt
 from dexhil.integration.drill.policy import HORIZON, DrilledPolicy, Prompt, Wanderer
+from dexhil.integration.drill.seen import Seen, Shows
 from dexhil.integration.drill.stage import Player, Stage
 from dexhil.integration.drill.tape import Palm
 from dexhil.integration.operator.person import (
@@ -28,6 +29,7 @@ from dexhil.integration.recorder import open_dataset
 from dexhil.integration.rig import build_rig
 from dexhil.teleop import se3
 from dexhil.teleop.config import TeleopConfig
+from dexhil.teleop.cube.filter import FilterConfig
 from dexhil.teleop.schedule import Loop, run_events
 
 # What docs/safety.md promises, whatever the rig under test is set to.
@@ -38,40 +40,6 @@ _TREMBLE = 2.0  # Of the simulated camera's picture: without it every camera is 
 _BOX_M = 0.08  # Around the palm's home, so small that many drills reach its faces.
 _DIRECTOR_HZ = 100
 _CUBE_S, _GLOVE_S = 3 / RATE_HZ, 1 / RATE_HZ
-
-
-class Seen:
-    """Stands between the person and the devices that watch them, and shows what is not so.
-
-    Attributes:
-        fingers_m: Added to all keypoints but the wrist [m]. Shape (3,).
-        cube_m: Added to the cube's place [m]. Shape (3,).
-        cube_turn: Turns the cube about itself. Shape (3, 3).
-    """
-
-    def __init__(self, tracker: ShowsPose, glove: ShowsKeypoints) -> None:
-        self._tracker, self._glove = tracker, glove
-        self.clear()
-
-    def clear(self) -> None:
-        """See what is there."""
-        self.fingers_m, self.cube_m, self.cube_turn = np.zeros(3), np.zeros(3), np.eye(3)
-
-    def show_cube(self, position: Vector, orientation: Vector) -> None:
-        turned = se3.from_quaternion(position, orientation)[:3, :3] @ self.cube_turn
-        self._tracker.show(position + self.cube_m, se3.to_quaternion(turned))
-
-    def show_hand(self, keypoints: Matrix) -> None:
-        shifted = keypoints.copy()
-        shifted[1:] += self.fingers_m
-        self._glove.show(shifted)
-
-
-class _Shows:
-    """One of the two faces of ``Seen``: what ``Person`` takes for a device."""
-
-    def __init__(self, show: Callable[..., None]) -> None:
-        self.show = show
 
 
 class SimStage(Stage):
@@ -101,7 +69,9 @@ class SimStage(Stage):
         self.world = rig.world
         for part, port in (("arm", self.world.arm), ("hand", self.world.hand)):
             self._tap(part, port)
-        self.seen = Seen(cast("ShowsPose", rig.tracker), cast("ShowsKeypoints", rig.glove))
+        self.seen = Seen(
+            cast("ShowsPose", rig.tracker), cast("ShowsKeypoints", rig.glove), self.sim_clock
+        )
 
     @classmethod
     @contextmanager
@@ -140,8 +110,8 @@ class SimStage(Stage):
         self.world.reset()
         rng = np.random.default_rng(seed)
         self._person = Person(
-            tracker=cast("ShowsPose", _Shows(self.seen.show_cube)),
-            glove=cast("ShowsKeypoints", _Shows(self.seen.show_hand)),
+            tracker=cast("ShowsPose", Shows(self.seen.show_cube)),
+            glove=cast("ShowsKeypoints", Shows(self.seen.show_hand)),
             switch=cast("Presses", self.rig.switch),
             clock=self.clock,
             rng=rng,
@@ -231,10 +201,25 @@ def _leap_of_cube(stage: SimStage, rng: np.random.Generator) -> None:
 
 
 def _flip(stage: SimStage, rng: np.random.Generator) -> None:
-    """Take the other of the two poses that one face allows: turned about an axis in the face."""
-    tilt, azimuth = rng.uniform(0.75, 1.5), rng.uniform(-np.pi, np.pi)
+    """Tell of a turn that no hand makes, as a tracker that looks at each picture alone would."""
+    stage.seen.cube_turn = _flipped(rng, 1.0, 3.0)
+
+
+def _flip_face(stage: SimStage, rng: np.random.Generator) -> None:
+    """Take the other of the two poses that one face allows, before the cube's own filter.
+
+    They are apart by twice the face's tilt: often too little to be told from a motion of the hand
+    by two samples alone.
+    """
+    stage.seen.filter_cube()
+    stage.seen.cube_turn = _flipped(rng, 0.35, 1.2)
+
+
+def _flipped(rng: np.random.Generator, low_rad: float, high_rad: float) -> Matrix:
+    """Return a turn about an axis in a face. Shape (3, 3)."""
+    angle, azimuth = rng.uniform(low_rad, high_rad), rng.uniform(-np.pi, np.pi)
     axis = np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
-    stage.seen.cube_turn = se3.exp_rotation(2.0 * tilt * axis)
+    return se3.exp_rotation(angle * axis)
 
 
 def _lose_cube(stage: SimStage, rng: np.random.Generator) -> None:
@@ -339,6 +324,10 @@ FAULTS: dict[str, Fault] = {
         refuses=True,
     ),
     "cube flipped": Fault(hurt=_hurt(_flip, "SimTracker.*moved .* rad in", _CUBE_S), who=ARM),
+    "face flipped": Fault(
+        hurt=_hurt(_flip_face, "SimTracker.*not finite", FilterConfig().patience * _CUBE_S),
+        who=ARM,
+    ),
     "cube teleports": Fault(
         hurt=_hurt(_leap_of_cube, "SimTracker.*moved .* m in", _CUBE_S), who=ARM
     ),

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,17 +10,21 @@ from dexhil.drivers.clock import Clock
 from dexhil.drivers.device import Actuator, State
 from dexhil.integration.drill.policy import DrilledPolicy
 from dexhil.integration.drill.tape import Palm, Tape
-from dexhil.integration.live import make_ik, make_session, retargeter_of, teleop_config
+from dexhil.integration.live import (
+    begin_attempt,
+    end_attempt,
+    make_ik,
+    make_session,
+    retargeter_of,
+    teleop_config,
+)
 from dexhil.integration.recorder import Recorder
 from dexhil.integration.rig import Rig
 from dexhil.policy.episodes import EpisodeWriter
-from dexhil.teleop.errors import DoubtError
 from dexhil.teleop.frame import Frame
 from dexhil.teleop.schedule import Loop
 from dexhil.teleop.session import Session
-from dexhil.teleop.takeover import Event, Mode
-
-_TRIES = 20
+from dexhil.teleop.takeover import Mode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,12 +154,18 @@ class Stage(ABC):
 
     def end(self) -> int:
         """End the drill's episode and return its index."""
-        self.session.set_event(Event.STOP)
-        self.session.flush()
+        end_attempt(self.session)
         episode = self.writer.end_episode()
         # The next drill is not to wait for this one's videos: that is another benchmark.
         self.writer.flush()
         return episode
+
+    def nearest_m(self) -> float:
+        """Return how near the arm was told to come to itself, the hand or the table [m]."""
+        collision, told = self._ik.collision, self.tapes["arm"].told
+        commands = (each.joints for k, each in enumerate(told) if each.changed or k == 0)
+        farthest = 10.0 * collision.margin
+        return min((collision.distance(joints, farthest) for joints in commands), default=farthest)
 
     def recover(self) -> bool:
         """Recover what faulted, as an operator does between attempts. Not while loops run.
@@ -173,12 +182,8 @@ class Stage(ABC):
 
     def _begin(self) -> None:
         """Begin the attempt as soon as every device has said where it is."""
-        for _ in range(_TRIES):
-            self.settle()
-            with suppress(DoubtError):
-                self.session.begin()
-                return
-        self.session.begin()
+        self.settle()
+        begin_attempt(self.rig, self.session)
 
     def recover_devices(self) -> bool:
         """Recover what faulted, and return whether anything had."""

@@ -7,6 +7,7 @@ about.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,14 +21,35 @@ from dexhil.teleop import se3
 RATE_HZ = 90
 CUBE_EVERY = 3  # The cube's camera runs at 30 Hz.
 
+Posture = Callable[[float], Matrix]
+"""Finger joint angles [rad], shape (5, 4), from open (0) to closed (1)."""
+
 # Ready to grasp: fingers open, thumb already opposite them, so that the toy fits between.
 _READY = np.vstack([(1.30, 0.70, -0.20, -0.05), POSTURES["relaxed"][1:] * (1.0, 0.8, 0.6, 0.6)])
+# How far beyond where the tips meet a pinch goes, to press what is between them.
+_PRESSED = 1.15
 _SQUEEZE = POSTURES["grasp"] * (1.0, 1.15, 1.15, 1.15)
 
 
 def grasp_posture(closure: float) -> Matrix:
     """Return finger joint angles from ready (0) to squeezing (1) [rad]. Shape (5, 4)."""
     posture: Matrix = _READY + min(max(closure, 0.0), 1.0) * (_SQUEEZE - _READY)
+    return posture
+
+
+def pinch_posture(hand: HumanHand, *fingers: str) -> Posture:
+    """Return the posture of a hand that goes from ready (0) to pinching (1).
+
+    Args:
+        hand: Whose thumb meets its fingers at different angles than another's.
+        fingers: That meet the thumb; see `HumanHand.pinch`.
+    """
+    pinched = hand.pinch(*fingers)
+
+    def posture(closure: float) -> Matrix:
+        angles: Matrix = _READY + _PRESSED * min(max(closure, 0.0), 1.0) * (pinched - _READY)
+        return angles
+
     return posture
 
 
@@ -79,7 +101,8 @@ class Person:
     """A hand in the air.
 
     Attributes:
-        closure: How closed the fingers are, from 0 (open) to 1 (closed grasp).
+        closure: How closed the fingers are, from 0 (open) to 1 (closed).
+        posture: What they do for a closure: grasp, if nobody says otherwise.
         driven_s: For how long it has been told to move the robot so far [s].
     """
 
@@ -107,6 +130,7 @@ class Person:
         self._cubes: deque[tuple[float, Vector, Vector]] = deque()
         self._keypoints: deque[tuple[float, Matrix]] = deque()
         self.closure = 0.0
+        self.posture: Posture = grasp_posture
 
     @property
     def hand(self) -> HumanHand:
@@ -152,6 +176,6 @@ class Person:
 
     def _seen_keypoints(self) -> Matrix:
         config, rng = self._config, self._rng
-        joints = grasp_posture(self.closure) + config.joint_noise * rng.normal(size=(5, 4))
+        joints = self.posture(self.closure) + config.joint_noise * rng.normal(size=(5, 4))
         keypoints = self._hand.keypoints(joints) @ self._glove_rotation.T
         return keypoints + config.keypoint_noise * rng.normal(size=(21, 3))

@@ -1,15 +1,28 @@
 """Simulated tasks, by name."""
 
+from collections.abc import Callable
+
 from dexhil.drivers.sim.world import World
 from dexhil.integration.errors import TaskError
-from dexhil.integration.tasks.plush import JUDGE_HZ, PlushConfig, PlushTask
+from dexhil.integration.tasks.plush import PlushConfig, PlushTask
+from dexhil.integration.tasks.task import JUDGE_HZ, Task
+from dexhil.integration.tasks.tissue import TissueConfig, TissueTask
 
-__all__ = ["JUDGE_HZ", "TASKS", "PlushConfig", "PlushTask", "make_task"]
+__all__ = [
+    "JUDGE_HZ",
+    "TASKS",
+    "PlushConfig",
+    "PlushTask",
+    "Task",
+    "TissueConfig",
+    "TissueTask",
+    "make_task",
+]
 
-TASKS = {"plush": PlushTask}
+TASKS: dict[str, Callable[[World], Task]] = {"plush": PlushTask, "tissue": TissueTask}
 
 
-def make_task(name: str, world: World | None) -> PlushTask:
+def make_task(name: str, world: World | None) -> Task:
     """Return the task called ``name`` in ``world``.
 
     Raises:

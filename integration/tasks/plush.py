@@ -11,12 +11,10 @@ import numpy as np
 
 from dexhil.drivers.arrays import Vector
 from dexhil.drivers.sim.world import World
-from dexhil.teleop.se3 import from_quaternion
+from dexhil.integration.tasks.task import JUDGE_HZ, SETTLE_S, in_palm
 
-JUDGE_HZ = 30  # How often ``update`` is to be called.
 LIFT_M = 0.04
 HOLD_S = 1.0
-SETTLE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +43,8 @@ class PlushTask:
 
     name = "plush"
     prompt = "Grab that yellow plushie"
-    environment_names = (
+    thing = "toy"
+    environment_names: tuple[str, ...] = (
         *("toy_in_palm.x", "toy_in_palm.y", "toy_in_palm.z"),
         *("toy_in_base.x", "toy_in_base.y", "toy_in_base.z"),
     )
@@ -98,8 +97,7 @@ class PlushTask:
         """
         noise = self.config.perception_noise * self._rng.normal(size=3)
         seen = self.toy_position + noise
-        palm = from_quaternion(*self.world.palm_pose())
-        return np.concatenate([palm[:3, :3].T @ (seen - palm[:3, 3]), seen])
+        return np.concatenate([in_palm(self.world, seen), seen])
 
     def update(self) -> None:
         self._held_ticks = self._held_ticks + 1 if self.lifted else 0

@@ -207,6 +207,38 @@ def test_a_fault_latches_even_if_interrupted(hand: BreakableHand) -> None:
     hand.breaking.clear()
 
 
+@pytest.mark.parametrize("broken", ["enable", "write", "read"])
+def test_a_fault_is_told_once_and_before_the_device_is_made_safe(
+    hand: BreakableHand, broken: str
+) -> None:
+    hand.connect()
+    hand.on_fault(hand.calls.append)
+    hand.breaking[broken] = OSError("bus error")
+    hand.calls.clear()
+    with pytest.raises(FaultError) as caught:
+        use(hand)
+    assert hand.calls[hand.calls.index(broken) + 1 :] == [str(caught.value), "disable"]
+    with pytest.raises(FaultError):
+        hand.observe()
+    assert hand.calls.count(str(caught.value)) == 1
+
+
+def test_a_device_is_made_safe_even_if_whoever_is_told_of_its_fault_fails(
+    hand: BreakableHand,
+) -> None:
+    def fail(_: str) -> None:
+        raise RuntimeError("a bug")
+
+    hand.connect()
+    hand.enable()
+    hand.on_fault(fail)
+    hand.breaking["read"] = OSError("bus error")
+    with pytest.raises(RuntimeError, match="a bug"):
+        hand.observe()
+    assert hand.calls[-1] == "disable"
+    assert hand.state is State.FAULTED
+
+
 def test_disabling_does_not_wait_for_somebody_who_connects() -> None:
     class Slow(ExampleHand):
         def _open(self, timeout_s: float) -> None:

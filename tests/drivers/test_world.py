@@ -267,8 +267,19 @@ def test_the_toy_is_lifted_by_a_closed_hand_only(closing: bool) -> None:
     assert (world.body_pose("toy")[0][2] > 0.1) == closing
 
 
+def test_a_body_that_nothing_else_moves_can_be_placed_with_all_that_is_in_it() -> None:
+    world, _ = make_world(scene="tissue")
+    world.place("box", np.array([0.6, 0.1, 0.0]), np.array([np.cos(0.2), 0.0, 0.0, np.sin(0.2)]))
+    for body in ("box", "edge"):
+        position, orientation = world.body_pose(body)
+        np.testing.assert_allclose(position[:2], [0.6, 0.1], atol=1e-9)
+        assert turn(orientation, np.array([1.0, 0.0, 0.0, 0.0])) == pytest.approx(np.degrees(0.4))
+    world.settle(0.1)
+    np.testing.assert_allclose(world.body_pose("edge")[0][:2], [0.6, 0.1], atol=1e-6)
+
+
 def test_what_does_not_exist_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'kitchen'. Known: empty, plush, table"):
+    with pytest.raises(ConfigError, match=r"'kitchen'. Known: empty, plush, table, tissue"):
         make_world(scene="kitchen")
     with pytest.raises(ConfigError, match="'leap' is no arm"):
         make_world(arm="leap")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def _others_run_beside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Physics of one test that went before everything would starve the emulators of another."""
     if request.node.get_closest_marker("alone") is None:
-        monkeypatch.setattr(realtime, "NICENESS", 0)
+        monkeypatch.setattr(realtime, "_schedule", lambda *_: False)
         monkeypatch.setattr(realtime, "claim_priority", lambda _: True)
 
 

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from dexhil.drivers.clock import Clock, MonotonicClock, SimClock
 from dexhil.drivers.switch.sim import SimSwitch
@@ -50,16 +49,14 @@ class Script:
             switch.release(button)
 
 
-class Answering(Console):
-    """A terminal whose reader presses something when asked for a label."""
+def answering(script: Script, answer: str) -> Callable[[str], None]:
+    """Return an operator who presses something when asked for a label."""
 
-    def __init__(self, script: Script, answer: str) -> None:
-        super().__init__(quiet=True)
-        self._script, self._answer = script, answer
+    def say(text: str) -> None:
+        if "Was it a success?" in text:
+            script.press(answer)
 
-    def print(self, *objects: Any, **_: Any) -> None:
-        if "Was it a success?" in str(objects[0]):
-            self._script.press(self._answer)
+    return say
 
 
 @pytest.fixture
@@ -85,7 +82,7 @@ def attempt(rig: Path, tmp_path: Path) -> Callable[..., tuple[Tally, Script]]:
                 wanted,
                 tally=resume(tmp_path, wanted) if writer.n_episodes else None,
                 policy=policy,
-                console=Answering(script, answer),
+                say=answering(script, answer),
                 show=script.show,
             )
         return made, script
@@ -126,6 +123,7 @@ def test_a_series_goes_on_where_the_dataset_ends(attempt: Any, tmp_path: Path) -
     reader = DatasetReader(tmp_path)
     for episode in (reader.episode(index) for index in range(3)):
         assert episode.columns["source"][0] != Source.HOLD, "waiting is no part of an attempt"
+        assert episode.columns["source"][-1] != Source.HOLD, "nor is what comes after"
         assert not episode.intervention.any(), "nobody but the person drives"
         assert episode.task == "wave"
 

@@ -79,8 +79,10 @@ def test_takeover_on_threads_prints_latencies_and_jumps_within_the_aim(
             assert float(table(printed, f"{change:22} {jump}")[0][2]) <= aim
 
 
-def test_task_prints_rates_and_drift(capsys: pytest.CaptureFixture[str]) -> None:
-    main_of("task")(["--n", "1", "--careless", "1", "--still", "1", "--rigs", "ur5e_leap"])
+@pytest.mark.parametrize("task", ["plush", "tissue"])
+def test_task_prints_rates_and_drift(task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--n", "1", "--careless", "1", "--still", "1"]
+    main_of("task")(["--task", task, *few, "--rigs", "ur5e_leap"])
     (words,) = table(capsys.readouterr().out, "ur5e_leap")
     rates = [word for word in words if "/" in word]
     assert [rate.split("/")[1] for rate in rates] == ["1"] * 4

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_a_runtime_that_hesitates_does_not_pass(
     unheard: list[str] = []
 
     def late(self: Authority, reason: str) -> None:
-        if len(unheard) > 5:
+        if len(unheard) > 6:
             doubt(self, reason)
         unheard.append(reason)
 
@@ -166,6 +167,13 @@ def test_a_runtime_whose_palm_leaves_its_box_does_not_pass(
     small = TeleopConfig(workspace_low=(0.0, 0.0, 0.0), workspace_high=(0.1, 0.1, 0.1))
     monkeypatch.setattr(stage, "palm", _OtherBox(stage.palm, small))
     assert "mm outside its box" in problems("stop stuck")
+
+
+def test_a_runtime_that_comes_too_near_to_itself_does_not_pass(
+    stage: SimStage, problems: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "config", replace(stage.config, arm_margin=0.2))
+    assert "mm from what it must not touch" in problems("stop stuck")
 
 
 class _OtherBox:

@@ -13,7 +13,9 @@ from dexhil.integration.operator.person import (
     Person,
     PersonConfig,
     grasp_posture,
+    pinch_posture,
 )
+from dexhil.retarget.human import HumanHand
 from dexhil.teleop import se3
 from dexhil.teleop.mapping import ArmMapping
 
@@ -129,3 +131,28 @@ def test_postures_stay_between_ready_and_squeezed(closure):
     posture = grasp_posture(closure)
     assert np.all(posture >= np.minimum(low, high) - 1e-12)
     assert np.all(posture <= np.maximum(low, high) + 1e-12)
+
+
+def gaps(hand, angles):
+    """From the thumb's tip to those of index and middle finger [m]."""
+    tips = hand.keypoints(angles)[[4, 8, 12]]
+    return np.linalg.norm(tips[1:] - tips[0], axis=1)
+
+
+@given(st.integers(0, 50))
+def test_every_persons_pinch_brings_three_tips_together_from_far_apart(seed):
+    hand = HumanHand(rng=np.random.default_rng(seed), jitter=0.08)
+    posture = pinch_posture(hand, "index", "middle")
+    assert gaps(hand, posture(0.0)).min() > 0.06
+    assert min(gaps(hand, posture(c)).max() for c in np.linspace(0.8, 1.0, 9)) < 0.015
+    np.testing.assert_array_equal(posture(1.7), posture(1.0))
+
+
+def test_a_person_does_what_the_posture_says():
+    devices = Devices()
+    person = devices.person(latency_s=0.0)
+    person.closure = 0.5
+    devices.run(person, 1)
+    person.posture = pinch_posture(person.hand, "index", "middle")
+    devices.run(person, 1)
+    assert np.abs(devices.keypoints[1][1] - devices.keypoints[0][1]).max() > 0.01

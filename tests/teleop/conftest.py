@@ -109,7 +109,7 @@ class ConstantPolicy:
 class Bench:
     """One session on fake devices, with an operator who never holds still."""
 
-    def __init__(self, clock=None, policy=lambda _: None, seed=0, cameras=None, **options):
+    def __init__(self, clock=None, policy=lambda _: None, seed=0, cameras=None, ik=None, **options):
         self.clock = clock or SimClock()
         self.arm = FakeArm(
             self.clock,
@@ -146,7 +146,7 @@ class Bench:
         self.switch = SimSwitch(SimSwitchConfig(), name="pedal", clock=self.clock)
         self.frames = []
         self.config = TeleopConfig(**options)
-        self.ik = ArmIK(UR5E, MOUNT, speed_fraction=self.config.arm_speed_fraction)
+        self.ik = ik or ArmIK(UR5E, MOUNT, speed_fraction=self.config.arm_speed_fraction)
         self.policy = policy(self.home)
         for device in (self.arm, self.hand, self.glove, self.tracker, self.switch):
             device.connect()

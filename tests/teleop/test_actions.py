@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from dexhil.drivers.clock import SimClock
 from dexhil.teleop.actions import AsyncPolicy, LaterActions
 from dexhil.teleop.errors import DoubtError
 from dexhil.teleop.takeover import Mode
@@ -115,6 +116,30 @@ def test_an_answer_computed_for_another_drive_is_dropped_and_counted():
     assert run.step(6, epoch=2) is not None
 
 
+def test_how_long_an_answer_waited_for_somebody_to_drive_is_not_how_long_it_took():
+    run, i = Run(latency_s=0.01), 0
+    while not run.policy.busy or i < 10:
+        run.step(i, epoch=1)
+        i += 1
+    run.policy.asked.clear()
+    for k in range(1200, 1260):  # Nobody drove for a minute.
+        run.step(i + k, epoch=2)
+    steps_asked = np.round((np.array(run.policy.asked) - run.start_s) / T).astype(int)
+    assert run.actions.late == 1
+    assert set(np.diff(steps_asked)) == {run.policy.execute_steps - 1}
+
+
+def test_a_new_attempt_has_nothing_to_do_with_an_answer_to_the_last_one():
+    run = Run(latency_s=0.01)
+    run.step(0)
+    run.policy.time_s += 60.0
+    run.actions.reset()
+    assert not run.policy.busy
+    assert run.step(1200, epoch=2) is None
+    assert run.step(1201, epoch=2) is not None
+    assert run.actions.late == 0
+
+
 def test_a_new_drive_never_obeys_the_old_chunk():
     run = Run(latency_s=0.01)
     assert [run.step(i, epoch=1) is not None for i in range(3)] == [False, True, True]
@@ -163,9 +188,12 @@ def thinking_about(make_bench, latency_s, reach=0.1, **options):
             return super().take()
 
     policy = OnTheClock(latency_s, n=22)
-    bench = make_bench(policy=lambda home: setattr(policy, "home", home) or policy, **options)
-    policy.clock = bench.clock
-    return bench
+    policy.clock = SimClock()
+    return make_bench(
+        clock=policy.clock,
+        policy=lambda home: setattr(policy, "home", home) or policy,
+        **options,
+    )
 
 
 def test_a_slow_policy_drives_there_while_frames_go_on_at_their_rate(make_bench):

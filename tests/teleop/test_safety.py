@@ -203,6 +203,22 @@ def test_two_loops_that_look_at_once_never_see_time_go_back():
     assert all(len(look.result()) == 2000 for look in looks)
 
 
+def test_a_sample_from_just_before_a_fault_does_not_hide_it():
+    sensor = watch(Sample(1.0, np.zeros(3)))
+
+    class Faulting(Sensor):
+        def observe(self, max_age_s=None):
+            sample = super().observe(max_age_s)
+            sensor.distrust("over-current")  # Told by another loop, which met it first.
+            return sample
+
+    sensor._device = Faulting(Sample(1.0, np.zeros(3)))
+    with pytest.raises(DoubtError, match="over-current"):
+        sensor.require(1.0)
+    sensor._device = Sensor(Sample(1.01, np.zeros(3)))  # Connected again.
+    sensor.require(1.01)
+
+
 def test_nothing_is_trusted_before_it_was_looked_at():
     with pytest.raises(DoubtError, match="not observed yet"):
         _ = watch(Sample(1.0, np.zeros(3))).trusted

@@ -4,7 +4,6 @@ import os
 import sys
 import threading
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -241,42 +240,43 @@ def test_the_interpreter_and_its_garbage_stand_back_only_while_loops_run():
     sys.setswitchinterval(0.005)
 
 
-def test_the_process_goes_before_others_only_while_loops_run(monkeypatch):
-    niceness = {}
-    monkeypatch.setattr(realtime, "_GROUP", Path("/nowhere"))
-    monkeypatch.setattr(os, "getpriority", lambda _, thread: niceness.get(thread, 3))
-    monkeypatch.setattr(
-        os, "setpriority", lambda _, thread, value: niceness.update({thread: value})
-    )
-    stop, seen = threading.Event(), []
-
-    def tick():
-        seen.append(niceness[threading.main_thread().native_id])
-        stop.set()
-
-    run_threads([Loop("a", 100, tick)], stop)
-    assert seen == [3 + realtime.NICENESS]
-    assert niceness[threading.main_thread().native_id] == 3
-
-
-def test_the_group_of_a_session_goes_first_as_well_and_back(monkeypatch, tmp_path):
-    group = tmp_path / "autogroup"
-    group.write_text("/autogroup-76 nice -9\n")
-    monkeypatch.setattr(realtime, "_GROUP", group)
-    monkeypatch.setattr(os, "setpriority", lambda *_: None)
+def test_every_thread_goes_before_other_processes_only_while_loops_run(monkeypatch):
+    scheduled = []
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *wanted: scheduled.append(wanted))
+    main = threading.main_thread().native_id
     with realtime.undisturbed():
-        assert group.read_text() == "-20"
-    assert group.read_text() == "-9"
+        ours = [(policy, each.sched_priority) for t, policy, each in scheduled if t == main]
+        assert ours == [(os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, realtime.HELPERS_PRIORITY)]
+        scheduled.clear()
+    back = [(policy, each.sched_priority) for thread, policy, each in scheduled if thread == main]
+    assert back == [(os.SCHED_OTHER, 0)]
 
 
-@pytest.mark.parametrize("told", ["", "\n"])
-def test_a_session_that_the_kernel_put_into_no_group_has_no_niceness(monkeypatch, tmp_path, told):
-    group = tmp_path / "autogroup"
-    group.write_text(told)
-    monkeypatch.setattr(realtime, "_GROUP", group)
+def test_a_thread_with_a_priority_of_its_own_keeps_it(monkeypatch):
+    scheduled = []
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *wanted: scheduled.append(wanted))
+    monkeypatch.setattr(os, "sched_getscheduler", lambda _: os.SCHED_RR)
     with realtime.undisturbed():
-        assert group.read_text() == told
-    assert group.read_text() == told
+        pass
+    assert scheduled == []
+
+
+def test_whoever_may_not_have_priority_runs_all_the_same(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    stop = threading.Event()
+    run_threads([Loop("a", 100, stopping_after(2, stop))], stop)
+    assert stop.is_set()
+
+
+def test_memory_is_kept_only_while_loops_run(monkeypatch):
+    kept = []
+    monkeypatch.setattr(realtime, "_keep_in_memory", kept.append)
+    with realtime.undisturbed():
+        assert kept == [True]
+    assert kept == [True, False]
 
 
 def failing(error):

@@ -254,6 +254,21 @@ def test_frames_tell_drivers_apart(driving):
     assert all(f.human is None for f in bench.frames if f.mode is not Mode.HUMAN)
 
 
+def test_waiting_for_the_first_driver_is_no_part_of_an_attempt(make_bench):
+    bench = make_bench()
+    bench.run(5.0)
+    for button in ("takeover", "release"):
+        bench.press(button)
+        bench.run(1.0)
+    steps = bench.session.status().steps
+    assert (steps.attempt, steps.attempt_human) == (39, 20), "the last one is still open"
+    bench.session.begin()
+    bench.run(5.0)
+    again = bench.session.status().steps
+    assert (again.attempt, again.attempt_human) == (0, 0)
+    assert (again.session, again.session_human) == (steps.session, steps.session_human)
+
+
 def test_beginning_again_begins_a_new_episode(driving):
     bench = driving("takeover")
     bench.session.begin()

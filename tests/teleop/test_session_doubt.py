@@ -73,6 +73,64 @@ def test_a_dead_switch_holds_the_robot(driving):
     assert bench.session.mode is Mode.HOLD
 
 
+def test_the_arm_is_held_while_a_hand_that_faulted_is_still_being_switched_off(driving):
+    bench = driving("takeover")
+    (arm,) = [loop for loop in bench.session.loops() if loop.name == "arm"]
+    refusals, commands = [], [bench.session.executed[:6]]
+
+    def switch_off():
+        """Take 0.3 s, in which the arm's loop goes on, as in a thread of its own."""
+        commands[:] = [bench.session.executed[:6]]
+        for _ in range(9):
+            bench.clock.sleep(1 / 30)
+            bench.operate()
+            bench.press("takeover_arm")
+            arm.tick()
+            commands.append(bench.arm.sent[-1][1])
+            refusals.append(bench.session.refused)
+
+    bench.hand._disable = switch_off
+    bench.hand.faults.fail("over-current")
+    bench.run(0.1)
+    assert len(commands) == 10
+    np.testing.assert_array_equal(np.ptp(commands, axis=0), 0.0)
+    assert all("over-current" in refused for refused in refusals)
+    assert "over-current" in bench.session.drive.reason
+
+
+def doubt_of(bench, name):
+    return bench.session.status().doubts.get(name, "")
+
+
+def test_a_switch_that_dies_before_anybody_started_is_told(make_bench):
+    bench = make_bench()
+    bench.run(0.1)
+    assert not bench.session.status().doubts
+    bench.switch.faults.freeze()
+    bench.run(0.7)
+    assert "SimSwitch 'pedal': newest sample is" in doubt_of(bench, "switch")
+    assert bench.session.status().ages_s["switch"] > 0.5
+    bench.switch.faults.clear()
+    bench.run(0.1)
+    assert not bench.session.status().doubts
+
+
+def test_a_switch_that_is_not_believed_is_told_though_nobody_drives(make_bench):
+    bench = make_bench()
+    for _ in range(10):
+        bench.press("redo")
+        bench.run(0.02)
+    assert "redo was pressed" in doubt_of(bench, "switch")
+
+
+@pytest.mark.parametrize("device", ["arm", "hand"])
+def test_a_robot_that_cannot_be_seen_is_told_though_nobody_drives(make_bench, device):
+    bench = make_bench()
+    getattr(bench, device).faults.unplug()
+    bench.run(0.1)
+    assert "the cable is unplugged" in doubt_of(bench, device)
+
+
 def test_a_retargeter_that_gives_up_holds_the_hand(driving):
     bench = driving("takeover")
 

@@ -5,8 +5,6 @@ import re
 import numpy as np
 import pytest
 
-from dexhil.drivers.camera import Camera, CameraObservation, CameraSpec
-from dexhil.drivers.clock import SimClock
 from dexhil.drivers.device import State
 from dexhil.drivers.errors import FaultError
 from dexhil.drivers.glove import GloveObservation
@@ -98,6 +96,17 @@ def _raising(error):
         raise error
 
     return fail
+
+
+@pytest.mark.parametrize("part", ["arm", "hand"])
+def test_nobody_has_a_share_in_a_part_that_can_no_longer_be_seen(driving, part):
+    bench = driving("takeover")
+    device, follower = getattr(bench, part), getattr(bench.session, f"_{part}")
+    assert follower.share == 1.0
+    device._read = _raising(FaultError(f"{device}: protective stop."))
+    bench.run(0.2)
+    assert bench.session.mode is Mode.HOLD
+    assert (follower.share, follower.asked) == (0.0, None)
 
 
 # What happens, who drives then, which part sees it, and what is said about it.
@@ -311,60 +320,3 @@ def test_a_finger_that_is_blocked_is_not_pressed_beyond_its_lead(driving):
     assert np.abs(commands - stuck).max() <= 0.1 + 1e-12
     assert bench.session.mode is Mode.HUMAN
     assert "hand lead" in bench.frames[-1].limits
-
-
-# -- Cameras ---------------------------------------------------------------------------------
-
-
-class FakeCamera(Camera):
-    """A camera that trembles, until it is told not to."""
-
-    def __init__(self, clock, *, simulated):
-        super().__init__(name="scene", clock=clock)
-        self._spec = CameraSpec(
-            model="fake", width=16, height=12, rate_hz=20.0, simulated=simulated
-        )
-        self._rng = np.random.default_rng(0)
-        self.still = False
-        self._image = np.zeros((12, 16, 3), dtype=np.uint8)
-
-    @property
-    def spec(self):
-        return self._spec
-
-    def _open(self, timeout_s):
-        pass
-
-    def _close(self):
-        pass
-
-    def _read(self):
-        if not self.still:
-            self._image = self._rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-        return CameraObservation(stamp_s=self.clock.now_s(), image=self._image)
-
-
-@pytest.mark.parametrize(
-    ("simulated", "options", "holds"),
-    [
-        (False, {}, True),
-        (False, {"camera_frozen_s": 0.0}, False),
-        (True, {}, False),
-        (True, {"camera_frozen_s": 0.5}, True),
-    ],
-)
-def test_a_picture_that_never_changes_holds_the_robot_where_pictures_tremble(
-    make_bench, constant_policy, simulated, options, holds
-):
-    clock = SimClock()
-    camera = FakeCamera(clock, simulated=simulated)
-    camera.connect()
-    bench = make_bench(clock=clock, policy=constant_policy, cameras={"scene": camera}, **options)
-    bench.press("start")
-    bench.run(1.5)
-    assert bench.session.mode is Mode.POLICY
-    camera.still = True
-    bench.run(1.2)
-    assert (bench.session.mode is Mode.HOLD) == holds
-    if holds:
-        assert "bit-identical" in bench.session.drive.reason

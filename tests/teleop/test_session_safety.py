@@ -1,11 +1,17 @@
 """Whatever a person, a glove, a tracker or a policy does, what is sent is safe."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dexhil.drivers.glove import GloveObservation
+from dexhil.drivers.models.kinematics import load_kinematics
 from dexhil.drivers.tracker import TrackerObservation
+from dexhil.teleop.ik import ArmIK
+from dexhil.teleop.takeover import Mode
 
 # A box so small that every driver runs into its walls, around where the palm starts [m].
 REACH = np.array([0.12, 0.15, 0.1])
@@ -83,6 +89,35 @@ def test_every_command_is_finite_in_range_slow_enough_and_in_the_box(make_bench,
         bench.operator.tick = broken if operator == "broken" else live
         bench.run(0.15)
     check(bench, low, high)
+
+
+@pytest.mark.parametrize("button", ["start", "takeover"])
+def test_no_command_comes_nearer_to_the_table_than_the_margin(make_bench, constant_policy, button):
+    leap = load_kinematics("leap")
+    # Just below the arm's own shoulder: 20 mm are left where it stands.
+    ik = ArmIK(load_kinematics("ur5e"), leap.extra["mount"], hand=leap, table_height=0.08)
+
+    def down(home):
+        target = home.copy()
+        target[1] += 0.9  # The shoulder, until the palm would be below the table.
+        assert ik.collision.distance(target[:6]) < -0.1
+        return constant_policy(target)
+
+    bench = make_bench(policy=down, ik=ik, arm_lead_rad=9.0, **TRUSTING)
+    live = bench.operator.tick
+
+    def reach_down():
+        live()
+        shown = bench.tracker._shown
+        fallen = np.array([0.0, 0.0, 0.2 * (bench.clock.now_s() - 1000.0)])
+        bench.tracker._shown = replace(shown, position=shown.position + fallen)
+
+    bench.operator.tick = reach_down
+    bench.press(button)
+    bench.run(3.0)
+    assert bench.session.mode is not Mode.HOLD, bench.session.drive.reason
+    nearest = [ik.collision.distance(joints) for joints in bench.commands()[0]]
+    assert ik.collision.margin - 1e-9 <= min(nearest) < ik.collision.keep + 1e-3
 
 
 def check(bench, box_low, box_high):

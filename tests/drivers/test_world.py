@@ -269,13 +269,13 @@ def test_the_toy_is_lifted_by_a_closed_hand_only(closing: bool) -> None:
 
 def test_a_body_that_nothing_else_moves_can_be_placed_with_all_that_is_in_it() -> None:
     world, _ = make_world(scene="tissue")
-    world.place("box", np.array([0.6, 0.1, 0.0]), np.array([np.cos(0.2), 0.0, 0.0, np.sin(0.2)]))
+    world.place("box", np.array([0.6, 0.5, 0.0]), np.array([np.cos(0.2), 0.0, 0.0, np.sin(0.2)]))
     for body in ("box", "edge"):
         position, orientation = world.body_pose(body)
-        np.testing.assert_allclose(position[:2], [0.6, 0.1], atol=1e-9)
+        np.testing.assert_allclose(position[:2], [0.6, 0.5], atol=1e-9)
         assert turn(orientation, np.array([1.0, 0.0, 0.0, 0.0])) == pytest.approx(np.degrees(0.4))
     world.settle(0.1)
-    np.testing.assert_allclose(world.body_pose("edge")[0][:2], [0.6, 0.1], atol=1e-6)
+    np.testing.assert_allclose(world.body_pose("edge")[0][:2], [0.6, 0.5], atol=1e-6)
 
 
 def test_what_does_not_exist_is_refused() -> None:

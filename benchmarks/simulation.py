@@ -27,7 +27,8 @@ from dexhil.drivers.arrays import Matrix
 from dexhil.drivers.device import Actuator, Device
 from dexhil.drivers.sim import world
 from dexhil.integration.bench import Bench
-from dexhil.integration.operator.plush import PlushOperator, Role
+from dexhil.integration.operator import Role
+from dexhil.integration.operator.plush import PlushOperator
 from dexhil.integration.recorder import Recorder, rig_features
 from dexhil.policy.episodes import DatasetWriter
 from dexhil.retarget.retargeter import Retargeter

@@ -21,7 +21,7 @@ from dexhil.integration.bench import Attempt, Bench
 from dexhil.integration.demo_report import write_report
 from dexhil.integration.film import Shot, save_film, save_filmstrip
 from dexhil.integration.live import drive, make_session
-from dexhil.integration.operator.plush import Role
+from dexhil.integration.operator import Role
 from dexhil.integration.recorder import open_dataset
 from dexhil.integration.rig import build_rig
 from dexhil.integration.rounds import Evaluation, correct, demonstrate, evaluate

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dexhil.integration.bench import Attempt, Bench
 from dexhil.integration.errors import RunError
-from dexhil.integration.operator.plush import Role
+from dexhil.integration.operator import Role
 from dexhil.integration.recorder import Recorder
 from dexhil.integration.statistics import Rate
 from dexhil.policy.episodes import EpisodeWriter

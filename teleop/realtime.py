@@ -38,18 +38,18 @@ HINT = (
 )
 
 
-def claim_priority(rank: int) -> bool:
+def claim_priority(rank: int | None) -> bool:
     """Give the calling thread real-time priority; return whether that was allowed.
 
     Above everything that is not real-time, and above lower ranks. The kernel keeps 5 % of each
     core for the rest, so a tick that never ends cannot lock the machine.
 
     Args:
-        rank: 0 for the least urgent loop.
+        rank: 0 for the least urgent loop; ``None`` for what only must not keep loops waiting.
     """
     if not hasattr(os, "SCHED_FIFO"):
         return False
-    parameter = os.sched_param(LOWEST_PRIORITY + rank)
+    parameter = os.sched_param(HELPERS_PRIORITY if rank is None else LOWEST_PRIORITY + rank)
     try:
         # Not inherited: a helper process started from a tick is no loop.
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, parameter)

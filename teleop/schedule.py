@@ -163,7 +163,7 @@ def run_threads(
 
 def _run(loop: Loop, stop: threading.Event, clock: Clock, start_s: float, rank: int | None) -> None:
     try:
-        if rank is not None and not realtime.claim_priority(rank):
+        if not realtime.claim_priority(rank):
             realtime.warn()
         _keep_time(loop, stop, clock, start_s)
     finally:

@@ -17,8 +17,6 @@ from dexhil.retarget.build import AnyRetargeter
 from dexhil.retarget.human import HumanHand
 from dexhil.teleop.takeover import Mode
 
-__all__ = ["GRIPS", "OperatorConfig", "PlushDoubt", "PlushEyes", "PlushOperator", "Role"]
-
 _HALF_CLOSED = 4
 _UP_M, _LOW_M = 0.03, 0.015  # Lift that counts as up, and as still on the table.
 _PUSHED_M, _BESIDE_M = 0.07, 0.10

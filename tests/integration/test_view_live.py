@@ -19,7 +19,7 @@ from dexhil.integration import cli
 from dexhil.integration.bench import Bench
 from dexhil.integration.errors import RunError
 from dexhil.integration.live import drive, make_ik, make_session
-from dexhil.integration.operator.plush import Role
+from dexhil.integration.operator import Role
 from dexhil.integration.rig import Rig, build_rig
 from dexhil.integration.view.live import View, Viewing, watching
 from dexhil.teleop.frame import Frame, together

@@ -1,7 +1,9 @@
 """Small datasets for the tools that look after them, and ways to spoil one."""
 
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,20 @@ FPS = 20
 KEY = "observation.images.scene"
 FEATURES = Features.for_rig(arm_joints=["a", "b"], hand_joints=["c"], cameras={"scene": (48, 64)})
 EPISODES = ((12, "lift", True), (7, "turn", False), (9, "lift", None))
+
+
+def wait_until_unlocked(root: Path) -> None:
+    """Wait until no process writes this dataset any more."""
+    descriptor = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
+
+
+def states(root: Path, episode: int) -> npt.NDArray[Any]:
+    """Return the first joint of every frame."""
+    return DatasetReader(root).episode(episode).columns["observation.state"][:, 0]
 
 
 def frame(k: int, *, person_from: int = 5, seed: int = 0) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def test_a_busy_loop_leaves_ticks_out_and_counts_them():
     assert loop.stats.misses >= 4
 
 
-def test_the_faster_a_loop_the_higher_its_priority_and_the_background_has_none(monkeypatch):
+def test_the_faster_a_loop_the_higher_its_priority_and_the_background_has_the_lowest(monkeypatch):
     claimed = {}
 
     def claim(rank):
@@ -199,7 +199,7 @@ def test_the_faster_a_loop_the_higher_its_priority_and_the_background_has_none(m
         count = iter(range(n))
 
         def tick():
-            seen[name] = claimed.get(threading.current_thread().name)
+            seen[name] = claimed[threading.current_thread().name]
             if next(count, None) is None:
                 stop.set()
 
@@ -213,6 +213,16 @@ def test_the_faster_a_loop_the_higher_its_priority_and_the_background_has_none(m
     ]
     run_threads(loops, stop)
     assert seen == {"policy": 0, "arm": 1, "hand": 2, "control": None}
+
+
+def test_what_only_must_not_keep_loops_waiting_goes_before_other_processes(monkeypatch):
+    scheduled = []
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *wanted: scheduled.append(wanted))
+    for rank in (None, 0, 2):
+        assert realtime.claim_priority(rank)
+    priorities = [parameter.sched_priority for _, _, parameter in scheduled]
+    assert priorities == [realtime.HELPERS_PRIORITY, 10, 12]
+    assert realtime.HELPERS_PRIORITY < 10
 
 
 def test_whoever_may_not_have_priority_is_told_once_how_to_get_it(monkeypatch, caplog):

@@ -136,6 +136,7 @@ def test_retargeting_is_measured_as_the_command_does(monkeypatch: pytest.MonkeyP
     assert asked["methods"] == inspect.signature(cli_retarget.bench).parameters["methods"].default
 
 
+@pytest.mark.alone  # A device that another test starves is rightly held.
 def test_the_fault_matrix_tells_who_holds_and_who_does_not(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -140,6 +140,7 @@ def test_a_disk_that_takes_its_time_delays_no_frame(
     tmp_path: Path, features: Features, add_frames: AddFrames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     awake = threading.Event()
+    awake.set()
     monkeypatch.setattr(layout, "_sync", lambda _: awake.wait(10.0))
     with DatasetWriter(tmp_path, features, FPS) as writer:
         writer.begin_episode("lift")

@@ -172,6 +172,7 @@ class Tap:
         policy: What the policy asks for.
         distance: How far apart two of those are, by name.
         pressed_s: When the pedal was last pressed.
+        taken_s: When the device had taken the last command.
         jumps: Where to note them.
     """
 
@@ -183,6 +184,7 @@ class Tap:
     policy: Callable[[], Vector]
     distance: Callable[[Vector, Vector], dict[str, float]]
     pressed_s: Callable[[], float]
+    taken_s: Callable[[], float]
     jumps: Jumps
     takeovers: int = 0
     _epoch: int = -1
@@ -207,7 +209,7 @@ class Tap:
         if (self._mode, mode) == (Mode.POLICY, Mode.HUMAN):
             self.takeovers += 1
             self.jumps["press to first command", f"{self.name} ms"].append(
-                1e3 * (now_s - self.pressed_s())
+                1e3 * (self.taken_s() - self.pressed_s())
             )
             self._note("takeover, ours", last, command)
             self._note("takeover, hard switch", last, asked)
@@ -261,12 +263,13 @@ def run_rig(
         warm_up = Loop("person", RATE_HZ, person.tick)
         _run([warm_up], clock, lambda: warm_up.stats.ticks > 0.2 * RATE_HZ)
         policy = WanderingPolicy(rig, 1 / config.policy_rate_hz, rng)
+        taken_s = _stamped(rig.arm, clock), _stamped(rig.hand, clock)
         session = make_session(rig, policy=policy)
         session.begin()
         # On the host's clock the person holds the robot for less long than the slide lasts.
         stay_s = 0.4 if threads else 0.3 + SLIDE_S
         operator = Operator(person, session, clock, seed, pace=pace, stay_s=stay_s)
-        taps = _taps(rig, session, policy, operator, jumps)
+        taps = _taps(rig, session, policy, operator, taken_s=taken_s, jumps=jumps)
         asks, arm, hand = session.loops()
         loops = [
             Loop("operator", RATE_HZ, operator.move, background=True),
@@ -306,8 +309,28 @@ def _run(loops: list[Loop], clock: Clock, over: Callable[[], bool]) -> None:
     run_threads([*loops, Loop("over", 10, watch, background=True)], stop, clock=clock)
 
 
+def _stamped(device: Any, clock: Clock) -> Callable[[], float]:
+    """Have a device note when it has taken a command; return what tells when that last was."""
+    command, taken_s = device.command, clock.now_s()
+
+    def stamped(wanted: Any) -> Any:
+        nonlocal taken_s
+        sent = command(wanted)
+        taken_s = clock.now_s()
+        return sent
+
+    device.command = stamped
+    return lambda: taken_s
+
+
 def _taps(
-    rig: Rig, session: Session, policy: WanderingPolicy, operator: Operator, jumps: Jumps
+    rig: Rig,
+    session: Session,
+    policy: WanderingPolicy,
+    operator: Operator,
+    *,
+    taken_s: tuple[Callable[[], float], Callable[[], float]],
+    jumps: Jumps,
 ) -> tuple[Tap, Tap]:
     ik, retargeter = make_ik(rig), Retargeter(rig.hand.spec.kinematics)
     n = len(rig.arm.spec.joint_names)
@@ -326,6 +349,7 @@ def _taps(
         person=lambda: cube.target(_cube(rig)),
         policy=lambda: ik.fk(policy.at(clock.now_s() + soon_s)[:n]),
         pressed_s=lambda: operator.pressed_s,
+        taken_s=taken_s[0],
         distance=_poses_apart,
         jumps=jumps,
     )
@@ -337,6 +361,7 @@ def _taps(
         person=lambda: retargeter.retarget(rig.glove.observe().keypoints),
         policy=lambda: policy.at(clock.now_s() + soon_s)[n:],
         pressed_s=lambda: operator.pressed_s,
+        taken_s=taken_s[1],
         distance=joints_apart,
         jumps=jumps,
     )
